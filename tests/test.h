@@ -62,7 +62,7 @@ typedef struct test_case {
  * standard error. The block may not leave by break, return or goto. */
 #define DIES(substring)                                                                \
  for (bool test_dying = test_death_begin(__FILE__, __LINE__, (substring)); test_dying; \
-      test_death_survived())
+      test_dying = test_death_survived())
 
 /* Ends the case as neither passed nor failed: what it needs is not here. */
 #define SKIP(why) test_skip(why)
