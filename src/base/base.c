@@ -7,21 +7,25 @@ bool ebb__misuse_aborts = EBB_ASSERTIONS;
 
 const char *ebb_error_text(int code) {
     switch (code) {
-#define EBB__ERROR_TEXT(name, number, text)                                                        \
-    case number: return text;
+#define EBB__ERROR_TEXT(name, number, text) \
+ case number:                               \
+  return text;
         EBB_ERRORS(EBB__ERROR_TEXT)
 #undef EBB__ERROR_TEXT
-    default: return "unknown error";
+    default:
+        return "unknown error";
     }
 }
 
 const char *ebb_error_name(int code) {
     switch (code) {
-#define EBB__ERROR_NAME(name, number, text)                                                        \
-    case number: return #name;
+#define EBB__ERROR_NAME(name, number, text) \
+ case number:                               \
+  return #name;
         EBB_ERRORS(EBB__ERROR_NAME)
 #undef EBB__ERROR_NAME
-    default: return "EBB_UNKNOWN";
+    default:
+        return "EBB_UNKNOWN";
     }
 }
 

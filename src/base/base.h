@@ -33,8 +33,8 @@
 # define EBB_ASSERTIONS 0
 #endif
 #if EBB_ASSERTIONS
-# define ebb__assert(cond)                                                                         \
-     ((cond) ? (void)0 : ebb__fail("assertion", "%s, %s:%d", #cond, __FILE__, __LINE__))
+# define ebb__assert(cond) \
+  ((cond) ? (void)0 : ebb__fail("assertion", "%s, %s:%d", #cond, __FILE__, __LINE__))
 #else
 # define ebb__assert(cond) ((void)sizeof(cond))
 #endif
@@ -69,8 +69,8 @@ EBB__SHARED __attribute__((format(printf, 1, 2))) void ebb__warn(const char *for
 
 /* A misuse by the program. Prints "ebb: CALL: MESSAGE" and aborts in debug builds and under
  * EBB_DEBUG=misuse=abort; otherwise returns code, for the caller to return. */
-EBB__SHARED __attribute__((format(printf, 3, 4), cold)) int
-ebb__misuse(int code, const char *call, const char *format, ...);
+EBB__SHARED __attribute__((format(printf, 3, 4), cold)) int ebb__misuse(int code, const char *call,
+                                                                        const char *format, ...);
 
 /* Whether a misuse aborts. Set once, at start, from EBB_DEBUG=misuse=abort|return. */
 EBB__SHARED extern bool ebb__misuse_aborts;

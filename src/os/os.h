@@ -41,11 +41,11 @@ EBB__SHARED size_t ebb__os_rss(void);
 
 /* --- Time and processors -------------------------------------------------------------------- */
 
-EBB__SHARED uint64_t ebb__os_now_ns(void);         /* monotonic */
-EBB__SHARED uint64_t ebb__os_wall_ns(void);        /* since 1970 */
-EBB__SHARED uint64_t ebb__os_thread_cpu_ns(void);  /* CPU time of this thread */
-EBB__SHARED unsigned ebb__os_cpus(void);           /* that this process may run on */
-EBB__SHARED uint64_t ebb__os_random(void);         /* seed for hashing; never fails */
+EBB__SHARED uint64_t ebb__os_now_ns(void);        /* monotonic */
+EBB__SHARED uint64_t ebb__os_wall_ns(void);       /* since 1970 */
+EBB__SHARED uint64_t ebb__os_thread_cpu_ns(void); /* CPU time of this thread */
+EBB__SHARED unsigned ebb__os_cpus(void);          /* that this process may run on */
+EBB__SHARED uint64_t ebb__os_random(void);        /* seed for hashing; never fails */
 
 /* --- Locks ---------------------------------------------------------------------------------- */
 

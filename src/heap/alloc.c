@@ -1,0 +1,327 @@
+/* alloc.c - the public calls of heap.h. docs/design.md, "Allocation".
+ *
+ * The fast path is a compare and an add in the calling thread's slot for the bin. Everything else -
+ * first use, an empty run, collections, limits, stress - is behind alloc_slow.
+ *
+ * An address that is handed out must be in a register or on the stack from the moment that the
+ * slot's cursor passes it: `opaque` keeps the compiler from holding it as a sum. */
+#include "bins.h"
+#include "hooks.h"
+
+static _Atomic(bool) heap_started; /* release in heap_start, acquire by everybody */
+static os_lock heap_start_lock;
+_Atomic(uint64_t) ebb__finalizer_count;
+
+static inline uintptr_t opaque(uintptr_t p) {
+    __asm__ volatile("" : "+r"(p) : : "memory");
+    return p;
+}
+
+static void plain_layouts_start(void) {
+    for (uint32_t use = 0; use < EBB__USE_COUNT; use++) {
+        ebb__plain[0][use] = (struct ebb__layout){.name = "", .kind = LAYOUT_DATA, .use = use};
+        ebb__plain[1][use] = (struct ebb__layout){.name = "", .kind = LAYOUT_WORDS, .use = use};
+    }
+}
+
+bool ebb__heap_start(void) {
+    if (EBB__LIKELY(atomic_load_explicit(&heap_started, memory_order_acquire))) return true;
+    ebb__os_lock(&heap_start_lock);
+    bool started = atomic_load_explicit(&heap_started, memory_order_relaxed);
+    if (!started && ebb__space_start() == 0) {
+        ebb__classes_start();
+        plain_layouts_start();
+        ebb__heap_hooks.start();
+        started = true;
+        atomic_store_explicit(&heap_started, true, memory_order_release);
+    }
+    ebb__os_unlock(&heap_start_lock);
+    return started;
+}
+
+/* --- Small objects ------------------------------------------------------------------------------
+ */
+
+static inline void *slot_pop(slot *slot, uint64_t stride) {
+    uintptr_t p = opaque(slot->cursor);
+    slot->cursor = p + stride;
+    return (void *)p;
+}
+
+static __attribute__((noinline)) void *alloc_slow(heap_bin *bin) {
+    heap_thread *t = ebb__thread_start();
+    if (!t) return NULL;
+    if (ebb__heap_stressed && !ebb__heap_hooks.stress()) return NULL;
+    slot *slot = &t->slots[bin->number % SLOTS];
+    for (unsigned attempt = 0;; attempt++) {
+        if (!ebb__heap_hooks.claim(bin->stride)) return NULL;
+        /* A collection ran finalizer-free code only, but the limit handler may have allocated. */
+        if (slot->bin == bin && slot->cursor < slot->limit && !ebb__heap_stressed) break;
+        if (ebb__slot_refill(t, slot, bin)) break;
+        if (!ebb__heap_hooks.exhausted(bin->stride, attempt)) return NULL;
+    }
+    return slot_pop(slot, bin->stride);
+}
+
+static inline void *alloc_small(heap_bin *bin) {
+    heap_thread *t = ebb__self;
+    if (EBB__LIKELY(t != NULL)) {
+        slot *slot = &t->slots[bin->number % SLOTS];
+        if (EBB__LIKELY(slot->bin == bin && slot->cursor < slot->limit))
+            return slot_pop(slot, bin->stride);
+    }
+    return alloc_slow(bin);
+}
+
+/* --- Large objects ------------------------------------------------------------------------------
+ */
+
+static uintptr_t large_publish(heap_thread *t, span *s, heap_bin *bin, size_t stride) {
+    ebb__critical_enter();
+    uintptr_t p = opaque(span_start(s));
+    s->zone = bin->layout->kind == LAYOUT_DATA ? ZONE_DATA : ZONE_SCAN;
+    s->bin = bin;
+    s->count = 1;
+    s->stride = stride;
+    atomic_store_explicit(&span_alloc_bits(s)[0], 1, memory_order_relaxed);
+    t->alloc_bytes += stride;
+    t->alloc_objects++;
+    atomic_fetch_add_explicit(&ebb__heap_claimed, (size_t)s->pages << PAGE_SHIFT,
+                              memory_order_relaxed);
+    ebb__pages_publish(s, SPAN_LARGE);
+    ebb__critical_leave();
+    return opaque(p);
+}
+
+static void *alloc_large(heap_bin *bin, size_t size, size_t align) {
+    heap_thread *t = ebb__thread_start();
+    size_t stride = round_up(size, 16), bytes = round_up(stride + 1, PAGE);
+    if (!t || size > ebb__space.zone_bytes) return NULL;
+    if (ebb__heap_stressed && !ebb__heap_hooks.stress()) return NULL;
+    enum zone_id zone = bin->layout->kind == LAYOUT_DATA ? ZONE_DATA : ZONE_SCAN;
+    uint32_t pages = (uint32_t)(bytes >> PAGE_SHIFT);
+    uint32_t align_pages = align > PAGE ? (uint32_t)(align >> PAGE_SHIFT) : 1;
+    span *s;
+    bool fresh;
+    for (unsigned attempt = 0;; attempt++) {
+        if (!ebb__heap_hooks.claim(bytes)) return NULL;
+        s = ebb__pages_alloc(zone, pages, align_pages, &fresh);
+        if (s) break;
+        if (!ebb__heap_hooks.exhausted(bytes, attempt)) return NULL;
+    }
+    if (!fresh) ebb__pages_zero(s->first_page, pages);
+    return (void *)large_publish(t, s, bin, stride);
+}
+
+/* --- Allocation calls ---------------------------------------------------------------------------
+ */
+
+static void *alloc_bytes(ebb__layout *layout, size_t size, size_t align) {
+    uint32_t class = size <= SMALL_MAX ? ebb__class_of(size, align) : CLASS_MAX;
+    heap_bin *bin = bin_of(layout, class);
+    if (!bin) return NULL;
+    return EBB__LIKELY(class < CLASS_MAX) ? alloc_small(bin) : alloc_large(bin, size, align);
+}
+
+/* 16 for sizes that may hold something so aligned, 8 otherwise. */
+static size_t align_of_size(size_t size) {
+    return size % 16 == 0 && size > 0 ? 16 : 8;
+}
+
+void *ebb__alloc_layout(ebb__layout *layout, size_t size) {
+    return layout ? alloc_bytes(layout, size, align_of_size(size)) : NULL;
+}
+
+void *ebb__new(ebb__site *site) {
+    heap_bin *bin = __atomic_load_n((heap_bin **)&site->bin, __ATOMIC_ACQUIRE);
+    if (EBB__LIKELY(bin != NULL)) return alloc_small(bin);
+    ebb__layout *layout = ebb__layout_of(site);
+    if (!layout) return NULL;
+    uint32_t class = site->size <= SMALL_MAX ? ebb__class_of(site->size, site->align) : CLASS_MAX;
+    if (class == CLASS_MAX) return alloc_bytes(layout, site->size, site->align);
+    bin = bin_of(layout, class);
+    if (!bin) return NULL;
+    __atomic_store_n((heap_bin **)&site->bin, bin, __ATOMIC_RELEASE);
+    return alloc_small(bin);
+}
+
+void *ebb__new_array(ebb__site *site, size_t n) {
+    size_t bytes;
+    if (__builtin_mul_overflow(n, site->size, &bytes)) return NULL;
+    ebb__layout *layout = ebb__layout_of(site);
+    return layout ? alloc_bytes(layout, bytes, max_size(site->align, 8)) : NULL;
+}
+
+void *ebb_alloc(size_t size) {
+    if (!ebb__heap_start()) return NULL;
+    return alloc_bytes(&ebb__plain[1][EBB__USE_OBJECT], size, align_of_size(size));
+}
+
+void *ebb_alloc_data(size_t size) {
+    if (!ebb__heap_start()) return NULL;
+    return alloc_bytes(&ebb__plain[0][EBB__USE_OBJECT], size, align_of_size(size));
+}
+
+static void *alloc_aligned(const char *call, bool words, size_t size, size_t align) {
+    if (!is_power_of_two(align) || align > GIB) {
+        ebb__misuse(EBB_EINVAL, call, "alignment %zu is no power of two up to 1 GiB", align);
+        return NULL;
+    }
+    ebb__layout *layout = ebb__layout_plain(words, EBB__USE_OBJECT);
+    return layout ? alloc_bytes(layout, size, align) : NULL;
+}
+
+void *ebb_alloc_aligned(size_t size, size_t align) {
+    return alloc_aligned("ebb_alloc_aligned", true, size, align);
+}
+
+void *ebb_alloc_data_aligned(size_t size, size_t align) {
+    return alloc_aligned("ebb_alloc_data_aligned", false, size, align);
+}
+
+/* --- Asking -------------------------------------------------------------------------------------
+ */
+
+/* The object at or around p: its span and number. */
+static span *object_find(const void *p, uint32_t *index) {
+    span *s = ebb__space.base ? ebb__span_at((uintptr_t)p) : NULL;
+    return s && span_find(s, (uintptr_t)p, index) ? s : NULL;
+}
+
+static uintptr_t object_base(const span *s, uint32_t index) {
+    return span_start(s) + index * s->stride;
+}
+
+/* What a slot can hold beside the byte that keeps ends apart; a large object's stride is its size.
+ */
+static size_t object_room(const span *s) {
+    return s->state == SPAN_SMALL ? s->stride - 1 : s->stride;
+}
+
+size_t ebb_size_of(const void *p) {
+    uint32_t index;
+    const span *s = object_find(p, &index);
+    return s ? object_room(s) : 0;
+}
+
+void *ebb_base_of(const void *p) {
+    uint32_t index;
+    const span *s = object_find(p, &index);
+    return s ? (void *)object_base(s, index) : NULL;
+}
+
+/* --- Releasing and resizing ---------------------------------------------------------------------
+ */
+
+/* An allocated object that starts at p, or a code that says what p is instead. */
+static int object_at(const char *call, void *p, span **found, uint32_t *index) {
+    uintptr_t address = (uintptr_t)p;
+    bool ours = ebb__space.base && address - ebb__space.base < 2 * ebb__space.zone_bytes;
+    if (!ours) return ebb__misuse(EBB_ENOTHEAP, call, "%p does not point into Ebb's heap", p);
+    span *s = ebb__span_at(address);
+    if (!s) return ebb__misuse(EBB_EDOUBLE, call, "%p: released before, or never allocated", p);
+    *found = s;
+    bool allocated = span_find(s, address, index);
+    uintptr_t base = object_base(s, *index);
+    if (allocated && address != base)
+        return ebb__misuse(EBB_ENOTBASE, call, "%p points %zu bytes into the object at %p of %zu",
+                           p, (size_t)(address - base), (void *)base, object_room(s));
+    if (!allocated)
+        return ebb__misuse(EBB_EDOUBLE, call, "%p: released before, or never allocated", p);
+    return 0;
+}
+
+static void large_free(span *s) {
+    ebb__critical_enter();
+    atomic_store_explicit(&span_alloc_bits(s)[0], 0, memory_order_relaxed);
+    atomic_store_explicit(&span_mark_bits(s)[0], 0, memory_order_relaxed);
+    atomic_fetch_add_explicit(&ebb__heap_freed_bytes, s->stride, memory_order_relaxed);
+    atomic_fetch_add_explicit(&ebb__heap_freed_objects, 1, memory_order_relaxed);
+    ebb__pages_free(s);
+    ebb__critical_leave();
+}
+
+int ebb_free(void *p) {
+    span *s;
+    uint32_t index = 0;
+    if (!p) return 0;
+    int error = object_at("ebb_free", p, &s, &index);
+    if (error) return error;
+    if (atomic_load_explicit(&ebb__finalizer_count, memory_order_relaxed) > 0)
+        ebb__heap_hooks.released(p);
+    if (s->state == SPAN_LARGE)
+        large_free(s);
+    else if (!ebb__span_free_object(s, index))
+        return ebb__misuse(EBB_EDOUBLE, "ebb_free", "%p: released before", p);
+    return 0;
+}
+
+/* Makes a large object's span as long as size needs, in place. False when it cannot grow. */
+static bool large_resize(span *s, size_t size) {
+    size_t stride = round_up(size, 16);
+    uint32_t pages = (uint32_t)(round_up(stride + 1, PAGE) >> PAGE_SHIFT);
+    uintptr_t start = span_start(s);
+    ebb__critical_enter();
+    bool fits = pages <= s->pages || ebb__pages_extend(s, pages - s->pages);
+    if (pages < s->pages) ebb__pages_trim(s, s->pages - pages);
+    if (fits) {
+        size_t end = min_size(s->stride, (size_t)s->pages << PAGE_SHIFT);
+        if (size < end) memset((void *)(start + size), 0, end - size);
+        s->stride = stride;
+    }
+    ebb__critical_leave();
+    return fits;
+}
+
+void *ebb_resize(void *p, size_t size) {
+    span *s;
+    uint32_t index;
+    if (!p) return ebb_alloc(size);
+    if (object_at("ebb_resize", p, &s, &index) != 0) return NULL;
+    size_t room = object_room(s);
+    if (s->state == SPAN_LARGE && size > SMALL_MAX && size <= ebb__space.zone_bytes) {
+        if (ebb__heap_hooks.claim(size > room ? size - room : 0) && large_resize(s, size)) return p;
+    } else if (s->state == SPAN_SMALL && size <= room) {
+        memset((char *)p + size, 0, room - size);
+        return p;
+    }
+    void *moved = alloc_bytes(s->bin->layout, size, align_of_size(size));
+    if (moved) memcpy(moved, p, min_size(size, room));
+    return moved;
+}
+
+/* --- For the layers above -----------------------------------------------------------------------
+ */
+
+size_t ebb__heap_trim(void *base, size_t keep) {
+    span *s;
+    uint32_t index;
+    if (object_at("ebb__heap_trim", base, &s, &index) != 0) return 0;
+    if (s->state == SPAN_LARGE && keep > SMALL_MAX && keep < s->stride) large_resize(s, keep);
+    return object_room(s);
+}
+
+void ebb__heap_clear(void *start, size_t size) {
+    size_t page = ebb__os_page_size();
+    char *from = (char *)round_up((uintptr_t)start, page);
+    char *to = (char *)round_down((uintptr_t)start + size, page);
+    if (from >= to || ebb__os_return(from, (size_t)(to - from)) != 0) {
+        memset(start, 0, size);
+        return;
+    }
+    memset(start, 0, (size_t)(from - (char *)start));
+    memset(to, 0, (size_t)((char *)start + size - to));
+}
+
+void ebb__heap_each(enum ebb__use use, void (*visit)(void *start, size_t size, void *arg),
+                    void *arg) {
+    for (uint32_t n = 1; n < ebb__space.span_count; n++) {
+        span *s = span_at(n);
+        if (s->state < SPAN_SMALL || s->bin->layout->use != use) continue;
+        for (uint32_t i = 0; i < s->count; i++)
+            if (atomic_load_explicit(&span_alloc_bits(s)[i / 64], memory_order_relaxed) >>
+                    (i % 64) &
+                1)
+                visit((void *)object_base(s, i), object_room(s), arg);
+    }
+}

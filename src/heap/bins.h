@@ -1,0 +1,83 @@
+/* bins.h - size classes, layouts, bins: which span an object lies in. docs/design.md, "Spans".
+ *
+ *   layout   what objects look like (words, data, or a described type) and what they are for
+ *   class    how many bytes a slot has
+ *   bin      a layout and a class: all the spans that hold just these objects */
+#ifndef EBB_BINS_H
+#define EBB_BINS_H
+
+#include "space.h"
+#include "thread.h"
+
+enum { CLASS_MAX = 128, SMALL_MAX = 32 * 1024 + 15, SPAN_PAGES_MAX = 16 };
+
+/* The small classes: strides ascending. [start] */
+EBB__SHARED extern uint32_t ebb__class_count, ebb__class_stride[CLASS_MAX];
+EBB__SHARED extern uint8_t ebb__class_pages[CLASS_MAX];
+EBB__SHARED extern uint64_t ebb__class_reciprocal[CLASS_MAX];
+
+/* The class for size bytes and the byte that keeps one-past-the-end pointers unambiguous;
+ * size <= SMALL_MAX. align is 8, 16, or a larger power of two. CLASS_MAX when only a large span
+ * can be so aligned. */
+EBB__SHARED uint32_t ebb__class_of(size_t size, size_t align);
+EBB__SHARED void ebb__classes_start(void);
+
+enum layout_kind { LAYOUT_DATA, LAYOUT_WORDS, LAYOUT_TYPED };
+
+typedef struct heap_bin {
+    struct ebb__layout *layout;
+    uint32_t class; /* CLASS_MAX: large objects of any size */
+    uint32_t number;
+    uint64_t stride;     /* 0 for the bin of large objects */
+    os_lock *lock;       /* one of ebb__bin_locks */
+    uint32_t partial;    /* spans with room, not owned [lock] */
+    uint32_t span_count; /* [lock] */
+} heap_bin;
+
+/* Words at these places of each element are followed; made once, never changed. */
+struct ebb__layout {
+    const char *name; /* "" for words and data */
+    uint32_t kind;    /* enum layout_kind */
+    uint32_t use;     /* enum ebb__use */
+    size_t element;   /* bytes; 0 unless typed */
+    uint32_t strong_count, weak_count, field_count;
+    uint32_t *strong;                        /* byte offsets of pointers that keep alive */
+    uint32_t *weak;                          /* byte offsets of weak ones */
+    ebb__field *fields;                      /* as given, for those who care about slices */
+    struct ebb__layout *next;                /* of all [types lock to add] */
+    _Atomic(heap_bin *) bins[CLASS_MAX + 1]; /* release by bin_make, acquire by its readers */
+};
+
+EBB__SHARED extern struct ebb__layout ebb__plain[2][EBB__USE_COUNT]; /* data, words */
+EBB__SHARED extern struct ebb__layout *ebb__layouts;                 /* [types lock to add] */
+
+/* A bin, made on first use; null without memory. */
+EBB__SHARED heap_bin *ebb__bin_make(struct ebb__layout *layout, uint32_t class);
+
+EBB__INLINE heap_bin *bin_of(struct ebb__layout *layout, uint32_t class) {
+    heap_bin *bin = atomic_load_explicit(&layout->bins[class], memory_order_acquire);
+    return EBB__LIKELY(bin != NULL) ? bin : ebb__bin_make(layout, class);
+}
+
+enum { BIN_LOCKS = 64 };
+EBB__SHARED extern os_lock ebb__bin_locks[BIN_LOCKS], ebb__types_lock;
+
+/* Memory for records that are never freed; null without memory. */
+EBB__SHARED void *ebb__record_alloc(size_t size);
+
+/* --- Spans of small objects (span.c) --------------------------------------------------------- */
+
+/* Gives the slot a run of free objects of the bin (at least one, zeroed). False without memory. */
+EBB__SHARED bool ebb__slot_refill(heap_thread *t, slot *slot, heap_bin *bin);
+
+/* Gives back what the slot holds. */
+EBB__SHARED void ebb__slot_release(heap_thread *t, slot *slot);
+
+/* Frees one small object: clears its bit. False when it was free already. */
+EBB__SHARED bool ebb__span_free_object(span *s, uint32_t index);
+
+/* What was not marked becomes free, marks are cleared; an empty span's pages go to the page lists.
+ * The world is stopped or nobody else can reach the span. Returns objects freed. */
+EBB__SHARED uint32_t ebb__span_sweep(span *s);
+
+#endif

@@ -1,0 +1,41 @@
+/* hooks.h - how the heap reaches the collector, which lies above it. The collector defines the one
+ * table; there is no other reference upwards. */
+#ifndef EBB_HOOKS_H
+#define EBB_HOOKS_H
+
+#include "../base/base.h"
+
+struct heap_hooks {
+    /* Once, when the heap has been made and before the first allocation: settings, signals. */
+    void (*start)(void);
+
+    /* Before bytes more are claimed, outside of critical sections: collects when it is due, and
+     * sees to the limit. False when the limit is reached and nothing helped. */
+    bool (*claim)(size_t bytes);
+
+    /* The system gave no memory: collects and asks the handler. True to try again; `attempt`
+     * counts from 0. */
+    bool (*exhausted)(size_t bytes, unsigned attempt);
+
+    /* Each slow-path allocation under a stress mode; false fails the allocation. */
+    bool (*stress)(void);
+
+    /* The object goes away by ebb_free: forget its finalizer. */
+    void (*released)(void *object);
+};
+
+EBB__SHARED extern const struct heap_hooks ebb__heap_hooks;
+
+/* Bytes claimed since the last cycle; relaxed, a pacing estimate. Set by the collector. */
+EBB__SHARED extern _Atomic(size_t) ebb__heap_claimed;
+
+/* Objects and bytes freed since the start, by the sweep and by ebb_free; relaxed. */
+EBB__SHARED extern _Atomic(uint64_t) ebb__heap_freed_bytes, ebb__heap_freed_objects;
+
+/* Set when a stress mode is on: runs are one object long, so that each allocation is slow. */
+EBB__SHARED extern bool ebb__heap_stressed;
+
+/* How many objects have a finalizer; 0 spares ebb_free the look. */
+EBB__SHARED extern _Atomic(uint64_t) ebb__finalizer_count;
+
+#endif

@@ -1,0 +1,388 @@
+/* pages.c - runs of pages: who gets which, and which go back to the system.
+ *
+ * Free runs lie in lists by size (exact up to 64 pages, then eight steps a doubling); allocation
+ * takes the first that fits from the smallest list that may hold one, and freeing merges with both
+ * neighbours, which the span table finds. The resident bits say which pages read as zero, so merged
+ * runs may be part fresh, part not. Part of docs/design.md, "Pages". */
+#include "space.h"
+#include "thread.h"
+
+enum { EXACT = 64, STEPS = 8, LISTS = EXACT + STEPS * 26 };
+
+_Atomic(uint64_t) ebb__pages_returned_total;
+_Atomic(size_t) ebb__space_limit = SIZE_MAX;
+
+static uint32_t pages_lists[ZONE_COUNT][LISTS]; /* [zone lock] */
+static uint64_t pages_filled[ZONE_COUNT][(LISTS + 63) / 64];
+
+static uint32_t list_of(uint32_t pages) {
+    if (pages < EXACT) return pages;
+    unsigned power = log2_floor(pages);
+    return EXACT + (power - 6) * STEPS + ((pages >> (power - 3)) & (STEPS - 1));
+}
+
+static void list_add(span *s) {
+    uint32_t list = list_of(s->pages), number = span_number(s);
+    uint32_t *head = &pages_lists[s->zone][list];
+    s->previous = 0;
+    s->next = *head;
+    if (*head) span_at(*head)->previous = number;
+    *head = number;
+    pages_filled[s->zone][list / 64] |= (uint64_t)1 << (list % 64);
+}
+
+static void list_remove(span *s) {
+    uint32_t list = list_of(s->pages);
+    if (s->next) span_at(s->next)->previous = s->previous;
+    if (s->previous) {
+        span_at(s->previous)->next = s->next;
+    } else {
+        pages_lists[s->zone][list] = s->next;
+        if (!s->next) pages_filled[s->zone][list / 64] &= ~((uint64_t)1 << (list % 64));
+    }
+}
+
+/* The first list at or after `list` that is not empty; LISTS for none. */
+static uint32_t list_next(const zone *z, uint32_t list) {
+    const uint64_t *filled = pages_filled[z - ebb__space.zones];
+    for (uint32_t word = list / 64; word < (LISTS + 63) / 64; word++) {
+        uint64_t bits = filled[word];
+        if (word == list / 64) bits &= ~(uint64_t)0 << (list % 64);
+        if (bits) return word * 64 + (uint32_t)__builtin_ctzll(bits);
+    }
+    return LISTS;
+}
+
+/* --- Resident bits ---------------------------------------------------------------------------- */
+
+/* Calls for each word of the resident bitmap that [first, first + pages) touches. */
+#define RESIDENT_EACH(first, pages, word, mask)                                                    \
+ for (uint32_t page_ = (first), end_ = (first) + (pages), word, next_;                             \
+      word = page_ / 64, next_ = (word + 1) * 64 < end_ ? (word + 1) * 64 : end_, page_ < end_;    \
+      page_ = next_)                                                                               \
+  for (uint64_t mask = (~(uint64_t)0 << (page_ % 64)) & (~(uint64_t)0 >> (63 - (next_ - 1) % 64)); \
+       mask; mask = 0)
+
+static uint32_t resident_count(uint32_t first, uint32_t pages) {
+    uint32_t count = 0;
+    RESIDENT_EACH(first, pages, word, mask)
+    count += (uint32_t)__builtin_popcountll(ebb__space.resident[word] & mask);
+    return count;
+}
+
+static void resident_set(uint32_t first, uint32_t pages) {
+    RESIDENT_EACH(first, pages, word, mask) ebb__space.resident[word] |= mask;
+}
+
+static void resident_clear(uint32_t first, uint32_t pages) {
+    RESIDENT_EACH(first, pages, word, mask) ebb__space.resident[word] &= ~mask;
+}
+
+static bool resident_at(uint32_t page) {
+    return ebb__space.resident[page / 64] >> (page % 64) & 1;
+}
+
+/* The next run of pages in [from, end) that are all resident: its start, and *stop. */
+static uint32_t resident_run(uint32_t from, uint32_t end, uint32_t *stop) {
+    while (from < end) {
+        uint64_t bits = ebb__space.resident[from / 64] >> (from % 64);
+        if (bits) {
+            from += (uint32_t)__builtin_ctzll(bits);
+            break;
+        }
+        from = (from / 64 + 1) * 64;
+    }
+    if (from >= end) return *stop = end;
+    uint32_t to = from + 1;
+    while (to < end && resident_at(to)) to++;
+    *stop = to;
+    return from;
+}
+
+/* --- Allocation and freeing ------------------------------------------------------------------- */
+
+static void span_of_set(uint32_t page, uint32_t number) {
+    atomic_store_explicit(&ebb__space.span_of[page], number, memory_order_release);
+}
+
+/* Makes [first, first + pages) a listed free span with the given record. [zone lock] */
+static void run_insert(zone *z, uint32_t number, uint32_t first, uint32_t pages, uint64_t now) {
+    span *s = span_at(number);
+    *s = (span){.first_page = first,
+                .pages = pages,
+                .state = SPAN_FREE,
+                .zone = (uint8_t)(z - ebb__space.zones),
+                .freed_ns = now,
+                .resident_pages = resident_count(first, pages)};
+    span_of_set(first, number);
+    span_of_set(first + pages - 1, number);
+    z->free_pages += pages;
+    z->resident_free_pages += s->resident_pages;
+    list_add(s);
+}
+
+static void run_take(zone *z, span *s) {
+    list_remove(s);
+    z->free_pages -= s->pages;
+    z->resident_free_pages -= s->resident_pages;
+}
+
+static span *free_span_at(const zone *z, uint32_t page) {
+    if (page - z->first_page >= z->used_pages) return NULL;
+    span *s = span_at(atomic_load_explicit(&ebb__space.span_of[page], memory_order_relaxed));
+    bool covers = page - s->first_page < s->pages;
+    return s->state == SPAN_FREE && covers ? s : NULL;
+}
+
+/* Inserts a run and merges it with free neighbours; frees their records. [zone lock] */
+static void run_free(zone *z, uint32_t number, uint32_t first, uint32_t pages, uint64_t now) {
+    span *before = first > z->first_page ? free_span_at(z, first - 1) : NULL;
+    span *after = free_span_at(z, first + pages);
+    if (before) {
+        run_take(z, before);
+        first = before->first_page;
+        pages += before->pages;
+        ebb__span_delete(span_number(before));
+    }
+    if (after) {
+        run_take(z, after);
+        pages += after->pages;
+        ebb__span_delete(span_number(after));
+    }
+    run_insert(z, number, first, pages, now);
+}
+
+/* Splits [first, first + pages) out of the taken free span s, and puts what is left back. False
+ * when there was no record for the rest; s is then back as it was. [zone lock] */
+static bool run_split(zone *z, span *s, uint32_t first, uint32_t pages) {
+    uint32_t head = first - s->first_page, tail = s->pages - head - pages;
+    uint32_t head_record = head ? ebb__span_new() : 0, tail_record = tail ? ebb__span_new() : 0;
+    if ((head && !head_record) || (tail && !tail_record)) {
+        if (head_record) ebb__span_delete(head_record);
+        if (tail_record) ebb__span_delete(tail_record);
+        run_insert(z, span_number(s), s->first_page, s->pages, s->freed_ns);
+        return false;
+    }
+    if (head) run_insert(z, head_record, s->first_page, head, s->freed_ns);
+    if (tail) run_insert(z, tail_record, first + pages, tail, s->freed_ns);
+    s->first_page = first;
+    s->pages = pages;
+    return true;
+}
+
+static uint32_t run_aligned(const span *s, uint32_t pages, uint32_t align) {
+    uint32_t first = (uint32_t)round_up(s->first_page, align);
+    return first + pages <= s->first_page + s->pages ? first : UINT32_MAX;
+}
+
+/* A free span that holds such a run, taken off its list; null for none. [zone lock] */
+static span *run_find(zone *z, uint32_t pages, uint32_t align) {
+    const uint32_t *lists = pages_lists[z - ebb__space.zones];
+    for (uint32_t list = list_next(z, list_of(pages)); list < LISTS;
+         list = list_next(z, list + 1)) {
+        int tries = list == list_of(pages) ? 16 : 64;
+        for (uint32_t n = lists[list]; n && tries-- > 0; n = span_at(n)->next) {
+            span *s = span_at(n);
+            if (s->pages < pages || run_aligned(s, pages, align) == UINT32_MAX) continue;
+            run_take(z, s);
+            return s;
+        }
+    }
+    return NULL;
+}
+
+/* Commits more of the zone as one free run. [zone lock] */
+static bool run_grow(zone *z, uint32_t pages) {
+    uint32_t number = ebb__span_new(), from = z->used_pages;
+    if (!number) return false;
+    if (ebb__space_grow(z, pages) != 0) {
+        ebb__span_delete(number);
+        return false;
+    }
+    run_free(z, number, z->first_page + from, z->used_pages - from, 0);
+    return true;
+}
+
+/* Whether taking `pages` out of s would pass the limit: what is resident counts already. */
+static bool over_limit(const span *s, uint32_t pages) {
+    size_t limit = atomic_load_explicit(&ebb__space_limit, memory_order_relaxed);
+    if (limit == SIZE_MAX) return false;
+    uint32_t fresh = pages - (uint32_t)min_size(pages, s->resident_pages);
+    return ebb__space_footprint() + ((size_t)fresh << PAGE_SHIFT) > limit;
+}
+
+span *ebb__pages_alloc(enum zone_id id, uint32_t pages, uint32_t align, bool *fresh) {
+    zone *z = &ebb__space.zones[id];
+    if (pages == 0 || pages > z->limit_pages - (align - 1)) return NULL;
+    ebb__critical_lock(&z->lock);
+    span *s = run_find(z, pages, align);
+    if (!s && run_grow(z, pages + align - 1)) s = run_find(z, pages, align);
+    if (s && over_limit(s, pages)) {
+        run_insert(z, span_number(s), s->first_page, s->pages, s->freed_ns);
+        s = NULL;
+    }
+    if (s && !run_split(z, s, run_aligned(s, pages, align), pages)) s = NULL;
+    if (s) {
+        s->state = SPAN_UNUSED;
+        *fresh = resident_count(s->first_page, pages) == 0;
+        z->in_use_pages += pages;
+    }
+    ebb__critical_unlock(&z->lock);
+    return s;
+}
+
+void ebb__pages_publish(span *s, enum span_state state) {
+    zone *z = &ebb__space.zones[s->zone];
+    ebb__critical_lock(&z->lock);
+    resident_set(s->first_page, s->pages);
+    s->state = (uint8_t)state;
+    uint32_t number = span_number(s);
+    for (uint32_t i = 0; i < s->pages; i++) span_of_set(s->first_page + i, number);
+    ebb__critical_unlock(&z->lock);
+}
+
+void ebb__pages_free(span *s) {
+    zone *z = &ebb__space.zones[s->zone];
+    uint64_t now = ebb__os_now_ns();
+    ebb__critical_lock(&z->lock);
+    z->in_use_pages -= s->pages;
+    s->state = SPAN_UNUSED;
+    run_free(z, span_number(s), s->first_page, s->pages, now);
+    ebb__critical_unlock(&z->lock);
+}
+
+void ebb__pages_trim(span *s, uint32_t pages) {
+    zone *z = &ebb__space.zones[s->zone];
+    uint32_t number = ebb__span_new();
+    if (!number) return;
+    uint64_t now = ebb__os_now_ns();
+    ebb__critical_lock(&z->lock);
+    z->in_use_pages -= pages;
+    s->pages -= pages;
+    run_free(z, number, s->first_page + s->pages, pages, now);
+    ebb__critical_unlock(&z->lock);
+}
+
+bool ebb__pages_extend(span *s, uint32_t pages) {
+    zone *z = &ebb__space.zones[s->zone];
+    uint32_t end = s->first_page + s->pages;
+    ebb__critical_lock(&z->lock);
+    span *after = free_span_at(z, end);
+    bool fits = after && after->pages >= pages;
+    if (fits) {
+        run_take(z, after);
+        fits = run_split(z, after, end, pages);
+    }
+    if (fits) {
+        ebb__span_delete(span_number(after));
+        ebb__pages_zero(end, pages);
+        resident_set(end, pages);
+        for (uint32_t i = 0; i < pages; i++) span_of_set(end + i, span_number(s));
+        z->in_use_pages += pages;
+        s->pages += pages;
+    }
+    ebb__critical_unlock(&z->lock);
+    return fits;
+}
+
+void ebb__pages_zero(uint32_t first, uint32_t pages) {
+    enum { LOOK_FROM = 32 }; /* 256 KiB: asking which pages are there pays from here on */
+    uint32_t end = first + pages, stop;
+    for (uint32_t page = resident_run(first, end, &stop); page < end;
+         page = resident_run(stop, end, &stop)) {
+        void *start = (void *)page_address(page);
+        size_t bytes = (size_t)(stop - page) << PAGE_SHIFT;
+        if (stop - page >= LOOK_FROM)
+            ebb__os_zero_resident(start, bytes);
+        else
+            memset(start, 0, bytes);
+    }
+}
+
+/* --- Giving back ------------------------------------------------------------------------------ */
+
+/* Keeps the system from filling a block of a huge page again of which a part was given back, and
+ * allows it again for blocks that were given back whole. [zone lock] */
+static void huge_adjust(const zone *z, uintptr_t start, uintptr_t end) {
+    if (z->huge_pages == 0) return;
+    uintptr_t huge_from = round_up(page_address(z->first_page + z->huge_pages - 1), HUGE_PAGE);
+    uintptr_t block = max_size(round_down(start, HUGE_PAGE), huge_from);
+    for (; block < end; block += HUGE_PAGE) {
+        size_t bit = (block - ebb__space.base) / HUGE_PAGE;
+        uint64_t *word = &ebb__space.huge_off[bit / 64], mask = (uint64_t)1 << (bit % 64);
+        bool whole = block >= start && block + HUGE_PAGE <= end;
+        if (whole == !(*word & mask)) continue;
+        *word ^= mask;
+        ebb__os_huge((void *)block, HUGE_PAGE, whole);
+    }
+}
+
+/* Gives back the bitmaps of pages in a free run: they are all zero. [zone lock] */
+static void bitmaps_return(uint32_t first, uint32_t pages) {
+    size_t page = ebb__os_page_size();
+    uintptr_t tables[] = {(uintptr_t)ebb__space.alloc, (uintptr_t)ebb__space.mark};
+    for (int i = 0; i < 2; i++) {
+        uintptr_t start = round_up(tables[i] + (size_t)first * BITMAP_BYTES, page);
+        uintptr_t end = round_down(tables[i] + (size_t)(first + pages) * BITMAP_BYTES, page);
+        if (end > start) ebb__os_return((void *)start, end - start);
+    }
+}
+
+/* Returns the resident parts of a taken free span, up to budget bytes. [zone lock] */
+static size_t run_return(const zone *z, const span *s, size_t budget) {
+    size_t returned = 0;
+    uint32_t end = s->first_page + s->pages, stop;
+    for (uint32_t page = resident_run(s->first_page, end, &stop); page < end && returned < budget;
+         page = resident_run(stop, end, &stop)) {
+        if ((size_t)(stop - page) << PAGE_SHIFT > budget - returned)
+            stop = page + (uint32_t)(((budget - returned) + PAGE - 1) >> PAGE_SHIFT);
+        uintptr_t start = page_address(page), bytes = (uintptr_t)(stop - page) << PAGE_SHIFT;
+        if (ebb__os_return((void *)start, bytes) != 0) break;
+        huge_adjust(z, start, start + bytes);
+        resident_clear(page, stop - page);
+        returned += bytes;
+    }
+    if (resident_count(s->first_page, s->pages) == 0) bitmaps_return(s->first_page, s->pages);
+    return returned;
+}
+
+/* One step: the first old enough run with resident pages. Returns the bytes given back. */
+static size_t zone_return(zone *z, uint64_t before_ns, size_t budget) {
+    size_t returned = 0;
+    const uint32_t *lists = pages_lists[z - ebb__space.zones];
+    ebb__critical_lock(&z->lock);
+    for (uint32_t list = list_next(z, 0); list < LISTS && !returned;
+         list = list_next(z, list + 1)) {
+        for (uint32_t n = lists[list]; n && !returned; n = span_at(n)->next) {
+            span *s = span_at(n);
+            if (s->resident_pages == 0 || s->freed_ns > before_ns) continue;
+            uint64_t freed = s->freed_ns;
+            run_take(z, s);
+            returned = run_return(z, s, budget);
+            run_insert(z, n, s->first_page, s->pages, freed);
+            if (!returned) break;
+        }
+    }
+    ebb__critical_unlock(&z->lock);
+    return returned;
+}
+
+size_t ebb__pages_return(uint64_t before_ns, size_t keep, size_t budget) {
+    enum { STEP = 32 * MIB };
+    size_t total = 0;
+    for (int i = 0; i < ZONE_COUNT; i++) {
+        zone *z = &ebb__space.zones[i];
+        for (;;) {
+            size_t resident = 0;
+            for (int j = 0; j < ZONE_COUNT; j++)
+                resident += ebb__space.zones[j].resident_free_pages << PAGE_SHIFT;
+            if (resident <= keep || total >= budget) break;
+            size_t most = min_size(min_size(resident - keep, budget - total), STEP);
+            size_t step = zone_return(z, before_ns, most);
+            if (step == 0) break;
+            total += step;
+        }
+    }
+    atomic_fetch_add_explicit(&ebb__pages_returned_total, total, memory_order_relaxed);
+    return total;
+}

@@ -1,0 +1,145 @@
+/* space.c - the reservation, its growth, and span records. See space.h for the picture.
+ *
+ * One reservation of 2 TiB and its tables cost address space only. Where that is refused (a limit
+ * on address space, a small container), half of it is tried, and so on down to 64 MiB a zone. */
+#include "space.h"
+
+space ebb__space;
+
+enum { GROW_PAGES = 512 }; /* 4 MiB */
+#define ZONE_MAX  ((size_t)1 << 40)
+#define ZONE_MIN  (64 * MIB)
+#define HUGE_FROM (16 * MIB) /* zones grow by huge pages beyond this size */
+
+/* Where the tables lie behind the zones, as offsets, for zones of a given size. */
+struct space_plan {
+    size_t span_of, spans, resident, alloc, mark, huge_off, total;
+};
+
+static struct space_plan space_plan(size_t zone_bytes) {
+    size_t pages = 2 * zone_bytes >> PAGE_SHIFT;
+    struct space_plan p;
+    size_t at = 2 * zone_bytes;
+    p.alloc = at, at += pages * BITMAP_BYTES;
+    p.mark = at, at += pages * BITMAP_BYTES;
+    p.spans = at, at += round_up(pages * sizeof(span), 64 * KIB);
+    p.span_of = at, at += round_up(pages * sizeof(uint32_t), 64 * KIB);
+    p.resident = at, at += round_up(pages / 8, 64 * KIB);
+    p.huge_off = at, at += round_up(2 * zone_bytes / HUGE_PAGE / 8, 64 * KIB);
+    p.total = at;
+    return p;
+}
+
+static void space_adopt(char *start, size_t zone_bytes, const struct space_plan *p) {
+    space *sp = &ebb__space;
+    sp->base = (uintptr_t)start;
+    sp->middle = sp->base + zone_bytes;
+    sp->zone_bytes = zone_bytes;
+    sp->span_of = (void *)(start + p->span_of);
+    sp->spans = (void *)(start + p->spans);
+    sp->resident = (void *)(start + p->resident);
+    sp->alloc = (void *)(start + p->alloc);
+    sp->mark = (void *)(start + p->mark);
+    sp->huge_off = (void *)(start + p->huge_off);
+    uint32_t zone_pages = (uint32_t)(zone_bytes >> PAGE_SHIFT);
+    for (uint32_t i = 0; i < ZONE_COUNT; i++) {
+        sp->zones[i].first_page = i * zone_pages;
+        sp->zones[i].limit_pages = zone_pages;
+    }
+}
+
+int ebb__space_start(void) {
+    for (size_t zone_bytes = ZONE_MAX; zone_bytes >= ZONE_MIN; zone_bytes /= 2) {
+        struct space_plan plan = space_plan(zone_bytes);
+        char *start = ebb__os_reserve(plan.total, 4 * MIB);
+        if (!start) continue;
+        space_adopt(start, zone_bytes, &plan);
+        size_t spans = 64 * KIB;
+        if (ebb__os_commit(ebb__space.spans, spans, OS_METADATA) != 0 ||
+            ebb__os_commit(ebb__space.huge_off, round_up(2 * zone_bytes / HUGE_PAGE / 8, 64 * KIB),
+                           OS_METADATA) != 0) {
+            ebb__os_unreserve(start, plan.total);
+            return EBB_ENOMEM;
+        }
+        ebb__space.span_count = 1;
+        return 0;
+    }
+    return EBB_ENOMEM;
+}
+
+/* Commits the part of a table that belongs to pages [from, to), where all before from is. Tables
+ * grow in whole system pages: what the zones' parts share is committed once, by whoever is first,
+ * because a zone's part starts at a multiple of 64 KiB. */
+static int table_grow(void *table, size_t bits_a_page, uint32_t first, uint32_t from, uint32_t to) {
+    size_t system_page = ebb__os_page_size();
+    char *start = (char *)table + (size_t)first * bits_a_page / 8;
+    size_t have = round_up(((size_t)from * bits_a_page + 7) / 8, system_page);
+    size_t need = round_up(((size_t)to * bits_a_page + 7) / 8, system_page);
+    return have < need ? ebb__os_commit(start + have, need - have, OS_METADATA) : 0;
+}
+
+static int tables_grow(const zone *z, uint32_t from, uint32_t to) {
+    space *sp = &ebb__space;
+    uint32_t first = z->first_page;
+    if (table_grow(sp->span_of, 32, first, from, to) != 0 ||
+        table_grow(sp->resident, 1, first, from, to) != 0 ||
+        table_grow(sp->alloc, BITMAP_BYTES * 8, first, from, to) != 0 ||
+        table_grow(sp->mark, BITMAP_BYTES * 8, first, from, to) != 0)
+        return EBB_ENOMEM;
+    return 0;
+}
+
+int ebb__space_grow(zone *z, uint32_t pages) {
+    uint32_t from = z->used_pages;
+    if (pages > z->limit_pages - from) return EBB_ENOMEM;
+    uint32_t step = (uint32_t)max_size(GROW_PAGES, from / 8);
+    size_t to = round_up((size_t)from + max_size(pages, step), GROW_PAGES);
+    to = min_size(to, z->limit_pages);
+    if (tables_grow(z, from, (uint32_t)to) != 0) return EBB_ENOMEM;
+    char *start = (char *)page_address(z->first_page + from);
+    size_t bytes = (to - from) << PAGE_SHIFT;
+    if (ebb__os_commit(start, bytes, OS_HEAP) != 0) return EBB_ENOMEM;
+    if ((to << PAGE_SHIFT) > HUGE_FROM) ebb__os_huge(start, bytes, true);
+    if (z->huge_pages == 0 && (to << PAGE_SHIFT) > HUGE_FROM) z->huge_pages = from + 1;
+    z->used_pages = (uint32_t)to;
+    return 0;
+}
+
+/* --- Span records ---------------------------------------------------------------------------- */
+
+uint32_t ebb__span_new(void) {
+    space *sp = &ebb__space;
+    ebb__os_lock(&sp->spans_lock);
+    uint32_t number = sp->span_free;
+    if (number) {
+        sp->span_free = span_at(number)->next;
+    } else {
+        size_t used = sp->span_count * sizeof(span);
+        if (used % (64 * KIB) != 0 || sp->span_count == 1 ||
+            ebb__os_commit((char *)sp->spans + used, 64 * KIB, OS_METADATA) == 0)
+            number = sp->span_count++;
+    }
+    ebb__os_unlock(&sp->spans_lock);
+    if (number) *span_at(number) = (span){.state = SPAN_UNUSED};
+    return number;
+}
+
+void ebb__span_delete(uint32_t number) {
+    space *sp = &ebb__space;
+    span_at(number)->state = SPAN_UNUSED;
+    ebb__os_lock(&sp->spans_lock);
+    span_at(number)->next = sp->span_free;
+    sp->span_free = number;
+    ebb__os_unlock(&sp->spans_lock);
+}
+
+size_t ebb__space_footprint(void) {
+    size_t pages = 0;
+    for (int i = 0; i < ZONE_COUNT; i++) {
+        const zone *z = &ebb__space.zones[i];
+        pages += z->in_use_pages + z->resident_free_pages;
+    }
+    return (pages << PAGE_SHIFT) +
+           atomic_load_explicit(&ebb__os_mapped[OS_METADATA], memory_order_relaxed) +
+           atomic_load_explicit(&ebb__os_mapped[OS_OFFHEAP], memory_order_relaxed);
+}

@@ -1,0 +1,182 @@
+/* space.h - the address space of the heap: two zones in one reservation, and the side tables that
+ * arithmetic finds. Part of docs/design.md, "Address space".
+ *
+ *   base                       middle                     base + 2 * zone
+ *   |  scan zone: may hold     |  data zone: cannot hold  |
+ *   |  pointers                |  pointers                |
+ *   |==== used ====|...........|=== used ===|.............|
+ *
+ *   page_of(p)  = (p - base) / PAGE
+ *   span_of[page]              the span that the page is part of, if that span says so too
+ *   alloc[page], mark[page]    64 bytes each; a span's bits start at those of its first page,
+ *                              one bit an object
+ *   resident[page]             one bit: handed out since it was last fresh from the system
+ *
+ * A table is committed as far as its zone is used. Everything about a span's objects stands in the
+ * tables; nothing is ever written into the zones but what the program stores, and zeroes. */
+#ifndef EBB_SPACE_H
+#define EBB_SPACE_H
+
+#include "../base/base.h"
+#include "../os/os.h"
+#include "heap.h"
+
+enum { PAGE_SHIFT = 13, STRIDE_MIN = 16, BITMAP_BYTES = 64, BITMAP_WORDS = BITMAP_BYTES / 8 };
+#define PAGE      ((size_t)1 << PAGE_SHIFT)
+#define HUGE_PAGE ((size_t)2 * MIB)
+static_assert(PAGE / STRIDE_MIN == BITMAP_BYTES * 8, "a page's bits cover its smallest objects");
+
+enum zone_id { ZONE_SCAN, ZONE_DATA, ZONE_COUNT };
+
+enum span_state { SPAN_UNUSED, SPAN_FREE, SPAN_SMALL, SPAN_LARGE };
+
+struct heap_bin;
+
+/* A run of pages. Guard of each group of fields in brackets.
+ *
+ *   SMALL: count objects of stride bytes from the start; count * stride <= pages * PAGE
+ *   LARGE: one object of stride bytes; the span is at least one byte longer
+ *   FREE:  span_of is set for the first and the last page only; neighbours are never both FREE */
+typedef struct span {
+    _Alignas(64) uint32_t first_page; /* [zone lock to change] */
+    uint32_t pages;                   /* [zone lock to change] */
+    uint8_t state, zone;              /* [zone lock to change] */
+    uint8_t owned;                    /* SMALL: a thread allocates from it [bin lock] */
+    uint8_t listed;                   /* SMALL: in its bin's list of spans with room [bin lock] */
+    uint32_t count;                   /* objects; 1 for LARGE */
+    union {
+        struct heap_bin *bin; /* SMALL, LARGE: layout and class */
+        uint64_t freed_ns;    /* FREE: when its youngest part became free [zone lock] */
+    };
+    uint64_t stride;
+    uint64_t reciprocal; /* SMALL: ceil(2^40 / stride) */
+    union {
+        uint32_t fresh_from;     /* SMALL: objects from here on were never handed out [owner] */
+        uint32_t resident_pages; /* FREE: resident bits set in it [zone lock] */
+    };
+    _Atomic(uint32_t) search_from; /* SMALL: a hint, relaxed: no free object below this one */
+    union {
+        struct {
+            uint32_t next, previous; /* of the list it is in [that list's lock] */
+        };
+        struct slot *owner; /* SMALL and owned: who allocates from it [bin lock] */
+    };
+} span;
+static_assert(sizeof(span) == 64, "one cache line a span");
+
+typedef struct zone {
+    os_lock lock; /* guards what follows, spans' page fields, resident bits */
+    uint32_t first_page, used_pages, limit_pages; /* used: ever handed to the page lists */
+    uint32_t huge_pages;                          /* used pages below this were asked to be huge */
+    size_t in_use_pages, free_pages, resident_free_pages;
+} zone;
+
+typedef struct space {
+    uintptr_t base, middle;
+    size_t zone_bytes;
+    _Atomic(uint32_t) *span_of; /* pairs: release in span_publish, acquire in ebb__span_at */
+    span *spans;                /* by number; 0 is no span */
+    uint64_t *resident;
+    _Atomic(uint64_t) *alloc, *mark;
+    uint64_t *huge_off; /* a bit a 2 MiB block: asked not to be huge */
+    zone zones[ZONE_COUNT];
+    os_lock spans_lock; /* guards what follows */
+    uint32_t span_count, span_free;
+} space;
+
+EBB__SHARED extern space ebb__space;
+
+/* Makes the reservation. 0 or EBB_ENOMEM. */
+EBB__SHARED int ebb__space_start(void);
+
+/* Commits one more piece of a zone of at least `pages` pages, with its tables. [zone lock] */
+EBB__SHARED int ebb__space_grow(zone *z, uint32_t pages);
+
+/* A number for a new span record, 0 without memory; and giving one back. */
+EBB__SHARED uint32_t ebb__span_new(void);
+EBB__SHARED void ebb__span_delete(uint32_t number);
+
+EBB__INLINE uintptr_t page_address(uint32_t page) {
+    return ebb__space.base + ((uintptr_t)page << PAGE_SHIFT);
+}
+
+EBB__INLINE uint32_t page_of(uintptr_t address) {
+    return (uint32_t)((address - ebb__space.base) >> PAGE_SHIFT);
+}
+
+EBB__INLINE span *span_at(uint32_t number) {
+    return &ebb__space.spans[number];
+}
+
+EBB__INLINE uint32_t span_number(const span *s) {
+    return (uint32_t)(s - ebb__space.spans);
+}
+
+EBB__INLINE uintptr_t span_start(const span *s) {
+    return page_address(s->first_page);
+}
+
+EBB__INLINE _Atomic(uint64_t) *span_alloc_bits(const span *s) {
+    return ebb__space.alloc + (size_t)s->first_page * BITMAP_WORDS;
+}
+
+EBB__INLINE _Atomic(uint64_t) *span_mark_bits(const span *s) {
+    return ebb__space.mark + (size_t)s->first_page * BITMAP_WORDS;
+}
+
+EBB__INLINE uint32_t span_index(const span *s, uintptr_t address) {
+    return (uint32_t)(((address - span_start(s)) * s->reciprocal) >> 40);
+}
+
+/* The span in use that contains address, or null. Any value may be asked about. */
+EBB__INLINE span *ebb__span_at(uintptr_t address) {
+    const space *sp = &ebb__space;
+    uintptr_t offset = address - sp->base;
+    if (offset >= 2 * sp->zone_bytes) return NULL;
+    const zone *z = &sp->zones[offset >= sp->zone_bytes];
+    uint32_t page = (uint32_t)(offset >> PAGE_SHIFT);
+    if (page - z->first_page >= z->used_pages) return NULL;
+    uint32_t number = atomic_load_explicit(&sp->span_of[page], memory_order_acquire);
+    span *s = &sp->spans[number];
+    if (s->state < SPAN_SMALL || page - s->first_page >= s->pages) return NULL;
+    return s;
+}
+
+/* The object that contains address (or that address is one past the end of): its number in *s. */
+EBB__INLINE bool span_find(const span *s, uintptr_t address, uint32_t *index) {
+    uint32_t i = s->state == SPAN_SMALL ? span_index(s, address) : 0;
+    if (i >= s->count) return false;
+    *index = i;
+    return atomic_load_explicit(&span_alloc_bits(s)[i / 64], memory_order_relaxed) >> (i % 64) & 1;
+}
+
+/* --- Page runs (pages.c) -------------------------------------------------------------------- */
+
+/* A run of `pages` pages, the first at a multiple of align_pages, as a span in state `state` that
+ * span_of knows. *fresh says that all of it reads as zero. Null without memory. */
+EBB__SHARED span *ebb__pages_alloc(enum zone_id id, uint32_t pages, uint32_t align_pages,
+                                   bool *fresh);
+/* Makes the span visible to lookups, when its fields are set. */
+EBB__SHARED void ebb__pages_publish(span *s, enum span_state state);
+EBB__SHARED void ebb__pages_free(span *s);
+
+/* Cuts the last `pages` pages off a LARGE span and frees them; extends one in place if it can. */
+EBB__SHARED void ebb__pages_trim(span *s, uint32_t pages);
+EBB__SHARED bool ebb__pages_extend(span *s, uint32_t pages);
+
+/* Zeroes what is not fresh in a run. */
+EBB__SHARED void ebb__pages_zero(uint32_t first_page, uint32_t pages);
+
+/* Gives free pages back that have been free since before `before_ns`, until `keep` bytes of
+ * resident free pages are left or `budget` bytes were returned. Returns the bytes given back. */
+EBB__SHARED size_t ebb__pages_return(uint64_t before_ns, size_t keep, size_t budget);
+
+/* Resident bytes as accounted: in use + free and resident + metadata + off-heap. */
+EBB__SHARED size_t ebb__space_footprint(void);
+
+EBB__SHARED extern _Atomic(uint64_t) ebb__pages_returned_total;
+
+/* No allocation of pages passes this footprint. SIZE_MAX is no limit. Relaxed. */
+EBB__SHARED extern _Atomic(size_t) ebb__space_limit;
+
+#endif

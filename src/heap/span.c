@@ -1,0 +1,274 @@
+/* span.c - spans of small objects: runs for the allocating thread, frees, sweeping.
+ * docs/design.md, "Allocation".
+ *
+ *   alloc bit of object i = 1   handed out, or in the run of some thread's slot
+ *   owned                       one slot allocates from the span; it is in no list
+ *   listed                      it may have room and is in its bin's list
+ *
+ * A thread claims a run of neighbouring free objects at a time: it sets their bits, zeroes what
+ * has been used before, and hands them out by adding the stride. A run is at most RUN_BYTES long,
+ * so that what is zeroed is still in the cache when the program writes it. */
+#include "bins.h"
+#include "hooks.h"
+
+#define RUN_BYTES (8 * KIB)
+
+_Atomic(size_t) ebb__heap_claimed;
+_Atomic(uint64_t) ebb__heap_freed_bytes, ebb__heap_freed_objects;
+bool ebb__heap_stressed;
+
+/* --- Bits ------------------------------------------------------------------------------------- */
+
+/* The mask for the bits of word `word` that belong to objects [from, to). */
+static uint64_t bits_mask(uint32_t word, uint32_t from, uint32_t to) {
+    uint64_t mask = ~(uint64_t)0;
+    if (from > word * 64) mask <<= from - word * 64;
+    if (to < (word + 1) * 64) mask &= ~(uint64_t)0 >> ((word + 1) * 64 - to);
+    return mask;
+}
+
+static void bits_set(_Atomic(uint64_t) *bits, uint32_t from, uint32_t to) {
+    for (uint32_t w = from / 64; w * 64 < to; w++)
+        atomic_fetch_or_explicit(&bits[w], bits_mask(w, from, to), memory_order_relaxed);
+}
+
+static void bits_clear(_Atomic(uint64_t) *bits, uint32_t from, uint32_t to) {
+    for (uint32_t w = from / 64; w * 64 < to; w++)
+        atomic_fetch_and_explicit(&bits[w], ~bits_mask(w, from, to), memory_order_relaxed);
+}
+
+/* The first bit in [from, to) equal to `set`; to when there is none. */
+static uint32_t bits_find(_Atomic(uint64_t) *bits, uint32_t from, uint32_t to, bool set) {
+    uint32_t word = from / 64;
+    while (word * 64 < to) {
+        uint64_t value = atomic_load_explicit(&bits[word], memory_order_relaxed);
+        if (!set) value = ~value;
+        if (word * 64 < from) value &= ~(uint64_t)0 << (from - word * 64);
+        if (value) return (uint32_t)min_size(word * 64 + (uint32_t)__builtin_ctzll(value), to);
+        word++;
+    }
+    return to;
+}
+
+static uint32_t bits_count(_Atomic(uint64_t) *bits, uint32_t count) {
+    uint32_t n = 0;
+    for (uint32_t w = 0; w * 64 < count; w++)
+        n += (uint32_t)__builtin_popcountll(atomic_load_explicit(&bits[w], memory_order_relaxed));
+    return n;
+}
+
+static uint32_t search_get(span *s) {
+    return atomic_load_explicit(&s->search_from, memory_order_relaxed);
+}
+
+static void search_set(span *s, uint32_t index) {
+    atomic_store_explicit(&s->search_from, index, memory_order_relaxed);
+}
+
+/* --- A bin's list of spans with room [bin lock] ------------------------------------------------
+ */
+
+static void partial_add(heap_bin *bin, span *s) {
+    s->listed = true;
+    s->previous = 0;
+    s->next = bin->partial;
+    if (bin->partial) span_at(bin->partial)->previous = span_number(s);
+    bin->partial = span_number(s);
+}
+
+static void partial_remove(heap_bin *bin, span *s) {
+    s->listed = false;
+    if (s->next) span_at(s->next)->previous = s->previous;
+    if (s->previous)
+        span_at(s->previous)->next = s->next;
+    else
+        bin->partial = s->next;
+}
+
+/* --- Spans ------------------------------------------------------------------------------------ */
+
+static span *small_span_new(heap_bin *bin, slot *owner) {
+    enum zone_id zone = bin->layout->kind == LAYOUT_DATA ? ZONE_DATA : ZONE_SCAN;
+    bool fresh;
+    span *s = ebb__pages_alloc(zone, ebb__class_pages[bin->class], 1, &fresh);
+    if (!s) return NULL;
+    s->zone = (uint8_t)zone;
+    s->bin = bin;
+    s->stride = bin->stride;
+    s->count = (uint32_t)(((size_t)s->pages << PAGE_SHIFT) / bin->stride);
+    s->reciprocal = ebb__class_reciprocal[bin->class];
+    s->fresh_from = fresh ? 0 : s->count;
+    search_set(s, 0);
+    s->owned = true;
+    s->owner = owner;
+    s->listed = false;
+    ebb__pages_publish(s, SPAN_SMALL);
+    return s;
+}
+
+/* A span for a slot of the bin: one with room, or a new one. In a critical section. */
+static span *bin_take(heap_bin *bin, slot *owner) {
+    ebb__os_lock(bin->lock);
+    span *s = bin->partial ? span_at(bin->partial) : NULL;
+    if (s) {
+        partial_remove(bin, s);
+        s->owned = true;
+        s->owner = owner;
+    }
+    ebb__os_unlock(bin->lock);
+    if (s) return s;
+    s = small_span_new(bin, owner);
+    if (s) {
+        ebb__os_lock(bin->lock);
+        bin->span_count++;
+        ebb__os_unlock(bin->lock);
+    }
+    return s;
+}
+
+/* The owner lets go of a span; it is listed if it has room. In a critical section. */
+static void bin_put(heap_bin *bin, span *s) {
+    ebb__os_lock(bin->lock);
+    s->owned = false;
+    if (bits_find(span_alloc_bits(s), search_get(s), s->count, false) < s->count)
+        partial_add(bin, s);
+    ebb__os_unlock(bin->lock);
+}
+
+/* Claims the next run of s for the slot. False when s is full. */
+static bool run_claim(heap_thread *t, slot *slot, span *s) {
+    _Atomic(uint64_t) *bits = span_alloc_bits(s);
+    uint32_t from = bits_find(bits, search_get(s), s->count, false);
+    if (from == s->count) {
+        search_set(s, from);
+        return false;
+    }
+    uint32_t most = ebb__heap_stressed ? 1 : (uint32_t)max_size(RUN_BYTES / s->stride, 1);
+    uint32_t limit = (uint32_t)min_size(s->count, from + most);
+    uint32_t to = bits_find(bits, from, limit, true);
+    bits_set(bits, from, to);
+    search_set(s, to);
+    uintptr_t start = span_start(s);
+    slot->span = s;
+    slot->run_start = from;
+    slot->cursor = start + from * s->stride;
+    slot->limit = start + to * s->stride;
+    uint32_t used_to = (uint32_t)min_size(to, s->fresh_from);
+    if (used_to > from) memset((void *)slot->cursor, 0, (used_to - from) * s->stride);
+    if (to > s->fresh_from) s->fresh_from = to;
+    size_t bytes = slot->limit - slot->cursor;
+    t->alloc_bytes += bytes;
+    t->alloc_objects += to - from;
+    atomic_fetch_add_explicit(&ebb__heap_claimed, bytes, memory_order_relaxed);
+    return true;
+}
+
+/* Undoes what of the slot's run was not handed out. */
+static void run_undo(heap_thread *t, slot *slot) {
+    span *s = slot->span;
+    if (slot->cursor < slot->limit) {
+        uint32_t from = (uint32_t)((slot->cursor - span_start(s)) / s->stride);
+        uint32_t to = (uint32_t)((slot->limit - span_start(s)) / s->stride);
+        bits_clear(span_alloc_bits(s), from, to);
+        if (from < search_get(s)) search_set(s, from);
+        t->alloc_bytes -= slot->limit - slot->cursor;
+        t->alloc_objects -= to - from;
+        atomic_fetch_sub_explicit(&ebb__heap_claimed, slot->limit - slot->cursor,
+                                  memory_order_relaxed);
+    }
+    slot->cursor = slot->limit = 0;
+}
+
+void ebb__slot_release(heap_thread *t, slot *slot) {
+    if (slot->bin && slot->span) {
+        run_undo(t, slot);
+        bin_put(slot->bin, slot->span);
+    }
+    *slot = (struct slot){0};
+}
+
+bool ebb__slot_refill(heap_thread *t, slot *slot, heap_bin *bin) {
+    ebb__critical_enter();
+    if (slot->bin != bin) {
+        ebb__slot_release(t, slot);
+        slot->bin = bin;
+    }
+    bool found = slot->span && run_claim(t, slot, slot->span);
+    while (!found) {
+        if (slot->span) bin_put(bin, slot->span);
+        slot->span = bin_take(bin, slot);
+        if (!slot->span) break;
+        found = run_claim(t, slot, slot->span);
+    }
+    if (!found) *slot = (struct slot){0};
+    ebb__critical_leave();
+    return found;
+}
+
+/* --- Frees ------------------------------------------------------------------------------------ */
+
+/* Takes an empty span apart; its bits are clear. It is in no list. In a critical section. */
+static void span_retire(span *s) {
+    heap_bin *bin = s->bin;
+    bin->span_count--;
+    ebb__pages_free(s);
+}
+
+/* Whether the object is one of a run that its owner has yet to hand out. The owner moves its cursor
+ * without a lock: for an object that the caller rightly holds, the answer is false at all times. */
+static bool slot_holds(const slot *slot, uintptr_t object) {
+    return object - slot->cursor < slot->limit - slot->cursor;
+}
+
+bool ebb__span_free_object(span *s, uint32_t index) {
+    heap_bin *bin = s->bin;
+    _Atomic(uint64_t) *bits = span_alloc_bits(s);
+    uint64_t bit = (uint64_t)1 << (index % 64);
+    ebb__critical_lock(bin->lock);
+    if (s->owned && slot_holds(s->owner, span_start(s) + index * s->stride)) {
+        ebb__critical_unlock(bin->lock);
+        return false;
+    }
+    bool was = atomic_fetch_and_explicit(&bits[index / 64], ~bit, memory_order_relaxed) & bit;
+    if (was) {
+        atomic_fetch_and_explicit(&span_mark_bits(s)[index / 64], ~bit, memory_order_relaxed);
+        if (index < search_get(s)) search_set(s, index);
+        if (!s->owned && !s->listed) partial_add(bin, s);
+        if (!s->owned && bits_count(bits, s->count) == 0) {
+            partial_remove(bin, s);
+            span_retire(s);
+        }
+        atomic_fetch_add_explicit(&ebb__heap_freed_bytes, bin->stride, memory_order_relaxed);
+        atomic_fetch_add_explicit(&ebb__heap_freed_objects, 1, memory_order_relaxed);
+    }
+    ebb__critical_unlock(bin->lock);
+    return was;
+}
+
+uint32_t ebb__span_sweep(span *s) {
+    heap_bin *bin = s->bin;
+    _Atomic(uint64_t) *alloc = span_alloc_bits(s), *mark = span_mark_bits(s);
+    uint32_t freed = 0, kept = 0;
+    for (uint32_t w = 0; w * 64 < s->count; w++) {
+        uint64_t have = atomic_load_explicit(&alloc[w], memory_order_relaxed);
+        uint64_t live = atomic_load_explicit(&mark[w], memory_order_relaxed);
+        if (have) {
+            freed += (uint32_t)__builtin_popcountll(have & ~live);
+            kept += (uint32_t)__builtin_popcountll(live);
+            if (have != live) atomic_store_explicit(&alloc[w], live, memory_order_relaxed);
+        }
+        if (live) atomic_store_explicit(&mark[w], 0, memory_order_relaxed);
+    }
+    if (freed == 0) return 0;
+    ebb__critical_lock(bin->lock);
+    search_set(s, 0);
+    if (s->owned) {
+    } else if (kept == 0) {
+        if (s->listed) partial_remove(bin, s);
+        span_retire(s);
+    } else if (!s->listed) {
+        partial_add(bin, s);
+    }
+    ebb__critical_unlock(bin->lock);
+    return freed;
+}

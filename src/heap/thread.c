@@ -1,0 +1,62 @@
+/* thread.c - thread records: made on a thread's first allocation, given back when it ends.
+ * docs/design.md, "Threads". */
+#include "bins.h"
+#include "../os/threads.h"
+
+_Thread_local heap_thread *ebb__self;
+_Thread_local critical ebb__critical;
+os_lock ebb__threads_lock;
+heap_thread *ebb__threads;
+
+static void thread_release(heap_thread *t) {
+    ebb__critical_enter();
+    for (int i = 0; i < SLOTS; i++)
+        if (t->slots[i].bin) ebb__slot_release(t, &t->slots[i]);
+    ebb__critical_leave();
+    t->tid = 0;
+}
+
+static void thread_end(void *record) {
+    heap_thread *t = record;
+    ebb__self = NULL;
+    thread_release(t);
+}
+
+/* A record that nobody uses, or a new one. Its counters go on: they are sums over its users.
+ * [threads lock] */
+static heap_thread *record_take(void) {
+    for (heap_thread *t = ebb__threads; t; t = t->next)
+        if (t->tid == 0) return t;
+    heap_thread *t = ebb__os_map(round_up(sizeof *t, ebb__os_page_size()), OS_METADATA);
+    if (!t) return NULL;
+    t->next = ebb__threads;
+    ebb__threads = t;
+    return t;
+}
+
+heap_thread *ebb__thread_start(void) {
+    if (ebb__self) return ebb__self;
+    if (!ebb__heap_start()) return NULL;
+    ebb__critical_lock(&ebb__threads_lock);
+    heap_thread *t = record_take();
+    if (t) {
+        t->tid = ebb__os_tid();
+        ebb__self = t;
+    }
+    ebb__critical_unlock(&ebb__threads_lock);
+    if (t) ebb__os_at_thread_end(thread_end, t);
+    return t;
+}
+
+void ebb__threads_reap(bool (*alive)(int tid)) {
+    for (heap_thread *t = ebb__threads; t; t = t->next)
+        if (t->tid != 0 && t != ebb__self && !alive(t->tid)) thread_release(t);
+}
+
+void ebb__threads_forked(void) {
+    for (heap_thread *t = ebb__threads; t; t = t->next)
+        if (t == ebb__self)
+            t->tid = ebb__os_tid();
+        else if (t->tid != 0)
+            thread_release(t);
+}

@@ -1,0 +1,84 @@
+/* thread.h - what a thread keeps of the heap, and critical sections.
+ *
+ * A critical section is code that must not be seen half done by the collector: a thread in one is
+ * not stopped there, but stops itself when it leaves (see src/gc/world.c). Every lock of the heap
+ * is taken through ebb__critical_lock, so when the world is stopped no lock of the heap is held.
+ *
+ * Lock order: collector (gc/cycle.c) < types (layout.c) < bin locks by index < zone locks by
+ * number < spans_lock. Fork takes them all in this order. Part of docs/design.md, "Threads". */
+#ifndef EBB_THREAD_H
+#define EBB_THREAD_H
+
+#include "../base/base.h"
+#include "../os/os.h"
+#include "heap.h"
+
+enum { SLOTS = 256 };
+
+/* A run of free objects that one thread hands out: [cursor, limit), zeroed, their alloc bits set.
+ * The span is `owned` until the slot is given to another bin or the thread ends. */
+typedef struct slot {
+    struct heap_bin *bin;
+    uintptr_t cursor, limit;
+    struct span *span;
+    uint32_t run_start; /* index of the first object of the run, for accounting */
+    uint32_t unused;
+} slot;
+
+typedef struct heap_thread {
+    slot slots[SLOTS];        /* by bin number modulo SLOTS; the thread, or the stopper */
+    struct heap_thread *next; /* [threads lock] */
+    int tid;                  /* of the owner; 0 while nobody's */
+    _Atomic(uint32_t) parked; /* see world.c */
+    uintptr_t parked_sp;      /* while parked: the stack is searched from here */
+    void *parked_registers[32];
+    uintptr_t parked_tp;
+    uint64_t alloc_bytes, alloc_objects; /* runs claimed and large objects; the thread */
+    uint64_t stress_countdown;
+} heap_thread;
+
+/* Critical sections nest; `pending` says that a stop came meanwhile. initial-exec, so that the
+ * signal handler may read it. */
+typedef struct critical {
+    volatile uint32_t depth;
+    volatile bool pending;
+} critical;
+
+EBB__SHARED extern _Thread_local heap_thread *ebb__self;
+EBB__SHARED extern _Thread_local critical ebb__critical;
+EBB__SHARED extern os_lock ebb__threads_lock;
+EBB__SHARED extern heap_thread *ebb__threads; /* [threads lock, or world stopped] */
+
+EBB__INLINE void ebb__critical_enter(void) {
+    ebb__critical.depth++;
+    atomic_signal_fence(memory_order_seq_cst);
+}
+
+/* Stops here if the world is being stopped; out of line. */
+EBB__SHARED void ebb__critical_stop(void);
+
+EBB__INLINE void ebb__critical_leave(void) {
+    atomic_signal_fence(memory_order_seq_cst);
+    if (--ebb__critical.depth == 0 && ebb__critical.pending) ebb__critical_stop();
+}
+
+EBB__INLINE void ebb__critical_lock(os_lock *lock) {
+    ebb__critical_enter();
+    ebb__os_lock(lock);
+}
+
+EBB__INLINE void ebb__critical_unlock(os_lock *lock) {
+    ebb__os_unlock(lock);
+    ebb__critical_leave();
+}
+
+/* The calling thread's record, made on its first call; null without memory. */
+EBB__SHARED heap_thread *ebb__thread_start(void);
+
+/* Takes the records of threads that are gone. The world is stopped; alive(tid) tells. */
+EBB__SHARED void ebb__threads_reap(bool (*alive)(int tid));
+
+/* After fork, in the child: every record but the caller's is a dead thread's. */
+EBB__SHARED void ebb__threads_forked(void);
+
+#endif

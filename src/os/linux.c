@@ -1,0 +1,193 @@
+/* linux.c - pages, time, locks on Linux. Threads and roots are in linux_threads.c.
+ *
+ * Reservations are private anonymous mappings without access; committing makes a part readable and
+ * writable, so that neither overcommit accounting nor core dumps see the rest. Mappings carry a
+ * name
+ * ("[anon:ebb-heap]" in /proc/PID/maps) where the kernel offers names. See docs/design.md,
+ * "Address space". */
+#include "os.h"
+
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef PR_SET_VMA
+# define PR_SET_VMA           0x53564d41
+# define PR_SET_VMA_ANON_NAME 0
+#endif
+
+_Atomic(size_t) ebb__os_mapped[OS_CLASS_COUNT];
+
+static const char *const os_class_names[OS_CLASS_COUNT] = {
+    [OS_METADATA] = "ebb-metadata",
+    [OS_OFFHEAP] = "ebb-offheap",
+    [OS_HEAP] = "ebb-heap",
+};
+
+size_t ebb__os_page_size(void) {
+    static _Atomic(size_t) size; /* relaxed: every thread would find the same */
+    size_t known = atomic_load_explicit(&size, memory_order_relaxed);
+    if (known == 0) {
+        known = (size_t)sysconf(_SC_PAGESIZE);
+        atomic_store_explicit(&size, known, memory_order_relaxed);
+    }
+    return known;
+}
+
+static void os_account(void *start, size_t size, enum os_class class) {
+    atomic_fetch_add_explicit(&ebb__os_mapped[class], size, memory_order_relaxed);
+    prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, start, size, os_class_names[class]);
+}
+
+void *ebb__os_map(size_t size, enum os_class class) {
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return NULL;
+    os_account(p, size, class);
+    return p;
+}
+
+void ebb__os_unmap(void *start, size_t size, enum os_class class) {
+    if (munmap(start, size) != 0) ebb__fail("munmap", "%p, %zu bytes: %m", start, size);
+    atomic_fetch_sub_explicit(&ebb__os_mapped[class], size, memory_order_relaxed);
+}
+
+void *ebb__os_reserve(size_t size, size_t align) {
+    size_t slack = align > ebb__os_page_size() ? align : 0;
+    char *p =
+        mmap(NULL, size + slack, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) return NULL;
+    char *aligned = (char *)round_up((uintptr_t)p, slack ? align : 1);
+    if (aligned > p) munmap(p, (size_t)(aligned - p));
+    char *end = p + size + slack;
+    if (end > aligned + size) munmap(aligned + size, (size_t)(end - (aligned + size)));
+    return aligned;
+}
+
+void ebb__os_unreserve(void *start, size_t size) {
+    munmap(start, size);
+}
+
+int ebb__os_commit(void *start, size_t size, enum os_class class) {
+    if (mprotect(start, size, PROT_READ | PROT_WRITE) != 0) return EBB_ENOMEM;
+    os_account(start, size, class);
+    return 0;
+}
+
+int ebb__os_return(void *start, size_t size) {
+    return madvise(start, size, MADV_DONTNEED) == 0 ? 0 : EBB_ESYSTEM;
+}
+
+void ebb__os_huge(void *start, size_t size, bool wanted) {
+    madvise(start, size, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+}
+
+void ebb__os_zero_resident(void *start, size_t size) {
+    enum { BATCH = 4096 };
+    unsigned char resident[BATCH];
+    size_t page = ebb__os_page_size();
+    char *p = start, *end = p + size;
+    while (p < end) {
+        size_t bytes = min_size((size_t)(end - p), BATCH * page);
+        if (mincore(p, bytes, resident) != 0) {
+            memset(p, 0, bytes);
+        } else {
+            size_t pages = (bytes + page - 1) / page;
+            for (size_t i = 0; i < pages;) {
+                size_t from = i;
+                while (i < pages && (resident[i] & 1)) i++;
+                if (i > from) memset(p + from * page, 0, min_size(i * page, bytes) - from * page);
+                while (i < pages && !(resident[i] & 1)) i++;
+            }
+        }
+        p += bytes;
+    }
+}
+
+size_t ebb__os_rss(void) {
+    char text[128];
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return 0;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0) return 0;
+    text[n] = 0;
+    char *second = strchr(text, ' ');
+    return second ? strtoul(second, NULL, 10) * ebb__os_page_size() : 0;
+}
+
+/* --- Time and processors -------------------------------------------------------------------- */
+
+static uint64_t os_clock(clockid_t clock) {
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+uint64_t ebb__os_now_ns(void) {
+    return os_clock(CLOCK_MONOTONIC);
+}
+
+uint64_t ebb__os_wall_ns(void) {
+    return os_clock(CLOCK_REALTIME);
+}
+
+uint64_t ebb__os_thread_cpu_ns(void) {
+    return os_clock(CLOCK_THREAD_CPUTIME_ID);
+}
+
+unsigned ebb__os_cpus(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+    int n = CPU_COUNT(&set);
+    return n > 0 ? (unsigned)n : 1;
+}
+
+uint64_t ebb__os_random(void) {
+    uint64_t n;
+    if (getrandom(&n, sizeof n, GRND_NONBLOCK) == (ssize_t)sizeof n) return n;
+    return os_clock(CLOCK_MONOTONIC) * 0x9e3779b97f4a7c15u ^ (uintptr_t)&n;
+}
+
+/* --- Locks: the three-state futex mutex of Drepper's "Futexes Are Tricky" --------------------- */
+
+static long os_futex(_Atomic(uint32_t) *word, int op, uint32_t value, const struct timespec *t) {
+    return syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, t, NULL, 0);
+}
+
+void ebb__os_wait(_Atomic(uint32_t) *word, uint32_t value, uint64_t timeout_ns) {
+    struct timespec t = {.tv_sec = (time_t)(timeout_ns / 1000000000u),
+                         .tv_nsec = (long)(timeout_ns % 1000000000u)};
+    os_futex(word, FUTEX_WAIT, value, timeout_ns == UINT64_MAX ? NULL : &t);
+}
+
+void ebb__os_wake(_Atomic(uint32_t) *word, bool all) {
+    os_futex(word, FUTEX_WAKE, all ? INT32_MAX : 1, NULL);
+}
+
+bool ebb__os_trylock(os_lock *lock) {
+    uint32_t open = 0;
+    return atomic_compare_exchange_strong_explicit(&lock->word, &open, 1, memory_order_acquire,
+                                                   memory_order_relaxed);
+}
+
+void ebb__os_lock(os_lock *lock) {
+    for (int spin = 0; spin < 100; spin++) {
+        if (ebb__os_trylock(lock)) return;
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+    }
+    while (atomic_exchange_explicit(&lock->word, 2, memory_order_acquire) != 0)
+        ebb__os_wait(&lock->word, 2, UINT64_MAX);
+}
+
+void ebb__os_unlock(os_lock *lock) {
+    if (atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2)
+        ebb__os_wake(&lock->word, false);
+}

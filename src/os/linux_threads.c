@@ -1,0 +1,320 @@
+/* linux_threads.c - threads, stopping and root areas on Linux with glibc.
+ *
+ * Threads are read from /proc/self/task, so that those made by libraries that never heard of Ebb
+ * are found too; stack bounds from /proc/self/maps, because a foreign thread cannot be asked.
+ * Thread-local storage of any thread is found through its thread pointer and glibc's dynamic thread
+ * vector, whose form libthread_db relies on too. See docs/design.md, "Roots". */
+#include "threads.h"
+
+#include <fcntl.h>
+#include <link.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int ebb__os_tid(void) {
+    return (int)syscall(SYS_gettid);
+}
+
+/* --- Ends of threads, threads of our own ------------------------------------------------------ */
+
+static pthread_key_t thread_end_key;
+static pthread_once_t thread_end_once = PTHREAD_ONCE_INIT;
+static void (*thread_end_fn)(void *);
+
+static void thread_end_make_key(void) {
+    if (pthread_key_create(&thread_end_key, thread_end_fn) != 0)
+        ebb__warn("no thread key is left: records of ended threads wait for the next cycle");
+}
+
+void ebb__os_at_thread_end(void (*fn)(void *), void *arg) {
+    thread_end_fn = fn; /* the library has one such function */
+    pthread_once(&thread_end_once, thread_end_make_key);
+    pthread_setspecific(thread_end_key, arg);
+}
+
+int ebb__os_thread(void *(*fn)(void *), void *arg, int open_signal) {
+    pthread_attr_t attributes;
+    pthread_t thread;
+    sigset_t all, before;
+    if (pthread_attr_init(&attributes) != 0) return EBB_ESYSTEM;
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attributes, 512 * KIB);
+    sigfillset(&all);
+    if (open_signal) sigdelset(&all, open_signal);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&thread, &attributes, fn, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return error ? EBB_ESYSTEM : 0;
+}
+
+/* --- Lists in /proc -----------------------------------------------------------------------------
+ */
+
+struct linux_dirent {
+    uint64_t inode;
+    int64_t offset;
+    uint16_t length;
+    uint8_t type;
+    char name[];
+};
+
+int ebb__os_threads(int *tids, int max) {
+    _Alignas(8) char buffer[4096];
+    int count = 0;
+    int fd = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return EBB_ESYSTEM;
+    long bytes;
+    while ((bytes = syscall(SYS_getdents64, fd, buffer, sizeof buffer)) > 0) {
+        for (long at = 0; at < bytes;) {
+            const struct linux_dirent *entry = (const void *)(buffer + at);
+            at += entry->length;
+            if (entry->name[0] < '0' || entry->name[0] > '9') continue;
+            if (count < max) tids[count] = atoi(entry->name);
+            count++;
+        }
+    }
+    close(fd);
+    return bytes < 0 ? EBB_ESYSTEM : count;
+}
+
+/* The text of a small file in /proc, cut at the buffer's end. False when it is not there. */
+static bool proc_read(const char *path, char *text, size_t size) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    ssize_t n = read(fd, text, size - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = 0;
+    return n > 0;
+}
+
+static const char *proc_field(const char *text, const char *name) {
+    const char *at = strstr(text, name);
+    return at ? at + strlen(name) : "";
+}
+
+enum os_silence ebb__os_silence(int tid, int signal, char *name, size_t name_size) {
+    char path[64], text[4096];
+    snprintf(path, sizeof path, "/proc/self/task/%d/status", tid);
+    name[0] = 0;
+    if (!proc_read(path, text, sizeof text)) return OS_SILENCE_GONE;
+    const char *state = proc_field(text, "State:\t");
+    if (*state == 'Z' || *state == 'X') return OS_SILENCE_GONE;
+    const char *label = proc_field(text, "Name:\t");
+    snprintf(name, name_size, "%.*s", (int)strcspn(label, "\n"), label);
+    unsigned long long blocked = strtoull(proc_field(text, "SigBlk:\t"), NULL, 16);
+    return blocked >> (signal - 1) & 1 ? OS_SILENCE_BLOCKED : OS_SILENCE_UNKNOWN;
+}
+
+/* --- Stopping -----------------------------------------------------------------------------------
+ */
+
+static os_stop_handler stop_handler;
+
+static __attribute__((noinline)) void stop_signal(int signal) {
+    int saved = errno;
+    (void)signal;
+    /* The interrupted registers lie in the signal frame, above this one; the red zone above that.
+     */
+    stop_handler((uintptr_t)__builtin_frame_address(0));
+    errno = saved;
+}
+
+int ebb__os_stop_install(int signal, os_stop_handler handler) {
+    struct sigaction action = {.sa_handler = stop_signal, .sa_flags = SA_RESTART};
+    if (signal < 1 || signal > SIGRTMAX) return EBB_EINVAL;
+    stop_handler = handler;
+    sigfillset(&action.sa_mask);
+    return sigaction(signal, &action, NULL) == 0 ? 0 : EBB_EINVAL;
+}
+
+int ebb__os_stop_default(void) {
+    return SIGRTMIN + 7;
+}
+
+int ebb__os_stop_max(void) {
+    return SIGRTMAX;
+}
+
+bool ebb__os_stop_send(int tid, int signal) {
+    return syscall(SYS_tgkill, getpid(), tid, signal) == 0 || errno != ESRCH;
+}
+
+__attribute__((noinline)) void ebb__os_with_registers(void (*fn)(uintptr_t sp, void *arg),
+                                                      void *arg) {
+    uintptr_t sp;
+    __builtin_unwind_init();
+#if defined(__x86_64__)
+    __asm__ volatile("mov %%rsp, %0" : "=r"(sp));
+#elif defined(__aarch64__)
+    __asm__ volatile("mov %0, sp" : "=r"(sp));
+#else
+# error "no way to read the stack pointer on this processor"
+#endif
+    fn(sp, arg);
+    __asm__ volatile("" : : : "memory"); /* no tail call: the frame holds the registers */
+}
+
+uintptr_t ebb__os_thread_pointer(void) {
+    uintptr_t tp;
+#if defined(__x86_64__)
+    __asm__("mov %%fs:0, %0" : "=r"(tp));
+#else
+    __asm__("mrs %0, tpidr_el0" : "=r"(tp));
+#endif
+    return tp;
+}
+
+bool ebb__os_on_alternate_stack(os_range *stack) {
+    stack_t s;
+    if (sigaltstack(NULL, &s) != 0 || !(s.ss_flags & SS_ONSTACK)) return false;
+    stack->start = (uintptr_t)s.ss_sp;
+    stack->end = stack->start + s.ss_size;
+    return true;
+}
+
+/* --- Ranges -------------------------------------------------------------------------------------
+ */
+
+bool ebb__os_ranges_add(os_ranges *list, uintptr_t start, uintptr_t end) {
+    if (list->count == list->room) {
+        size_t bytes = max_size(2 * list->room * sizeof(os_range), 16 * KIB);
+        os_range *grown = ebb__os_map(bytes, OS_METADATA);
+        if (!grown) return false;
+        if (list->items) {
+            memcpy(grown, list->items, list->count * sizeof(os_range));
+            ebb__os_unmap(list->items, list->room * sizeof(os_range), OS_METADATA);
+        }
+        list->items = grown;
+        list->room = bytes / sizeof(os_range);
+    }
+    list->items[list->count++] = (os_range){start, end};
+    return true;
+}
+
+/* One line of /proc/self/maps: "start-end rwxp …". */
+static bool mapping_add(os_ranges *list, const char *line) {
+    char *at;
+    uintptr_t start = strtoul(line, &at, 16);
+    if (*at != '-') return true;
+    uintptr_t end = strtoul(at + 1, &at, 16);
+    if (at[0] != ' ' || at[1] != 'r' || at[2] != 'w') return true;
+    return ebb__os_ranges_add(list, start, end);
+}
+
+bool ebb__os_mappings(os_ranges *list) {
+    char buffer[8192];
+    size_t kept = 0;
+    ssize_t n;
+    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    list->count = 0;
+    bool good = true;
+    while (good && (n = read(fd, buffer + kept, sizeof buffer - 1 - kept)) > 0) {
+        size_t have = kept + (size_t)n;
+        buffer[have] = 0;
+        char *line = buffer, *newline;
+        while (good && (newline = memchr(line, '\n', have - (size_t)(line - buffer))) != NULL) {
+            good = mapping_add(list, line);
+            line = newline + 1;
+        }
+        kept = have - (size_t)(line - buffer);
+        memmove(buffer, line, kept);
+    }
+    close(fd);
+    return good && list->count > 0;
+}
+
+const os_range *ebb__os_mapping_of(const os_ranges *list, uintptr_t address) {
+    size_t low = 0, high = list->count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (list->items[middle].end <= address)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < list->count && list->items[low].start <= address ? &list->items[low] : NULL;
+}
+
+/* --- Segments and thread-local storage -----------------------------------------------------------
+ */
+
+/* Module numbers and sizes of thread-local storage: {number, bytes}. [loader's lock] */
+static os_ranges tls_modules;
+
+struct segments_call {
+    os_ranges *segments;
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+static int segments_of(struct dl_phdr_info *info, size_t size, void *data) {
+    struct segments_call *call = data;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *h = &info->dlpi_phdr[i];
+        uintptr_t start = info->dlpi_addr + h->p_vaddr;
+        if (h->p_type == PT_LOAD && (h->p_flags & PF_W))
+            ebb__os_ranges_add(call->segments, start, start + h->p_memsz);
+        if (h->p_type == PT_TLS && h->p_memsz > 0 &&
+            size >= offsetof(struct dl_phdr_info, dlpi_tls_data))
+            ebb__os_ranges_add(&tls_modules, info->dlpi_tls_modid, h->p_memsz);
+    }
+    return 0;
+}
+
+/* The loader's lock is held from here on: list, with a call inside the call, then work. */
+static int segments_first(struct dl_phdr_info *info, size_t size, void *data) {
+    struct segments_call *call = data;
+    (void)info, (void)size;
+    call->segments->count = tls_modules.count = 0;
+    dl_iterate_phdr(segments_of, data);
+    call->fn(call->arg);
+    return 1;
+}
+
+void ebb__os_with_segments(os_ranges *segments, void (*fn)(void *arg), void *arg) {
+    struct segments_call call = {segments, fn, arg};
+    dl_iterate_phdr(segments_first, &call);
+}
+
+static uintptr_t word_at(uintptr_t address) {
+    return *(const uintptr_t *)address;
+}
+
+/* glibc's descriptor of the thread lies beside the thread pointer and holds the first values of
+ * pthread_setspecific. */
+enum { DESCRIPTOR_BYTES = 4096 };
+
+void ebb__os_thread_storage(uintptr_t tp, const os_ranges *mappings, os_ranges *list) {
+    const os_range *around = tp % 8 == 0 ? ebb__os_mapping_of(mappings, tp) : NULL;
+    if (!around) return;
+    ebb__os_ranges_add(list, max_size(around->start, tp - DESCRIPTOR_BYTES),
+                       min_size(around->end, tp + DESCRIPTOR_BYTES));
+#if defined(__GLIBC__)
+# if defined(__x86_64__)
+    uintptr_t vector = word_at(tp + 8);
+# else
+    uintptr_t vector = word_at(tp);
+# endif
+    const os_range *of_vector = ebb__os_mapping_of(mappings, vector);
+    if (!of_vector || vector % 8 != 0 || vector - of_vector->start < 16) return;
+    size_t slots = word_at(vector - 16);
+    for (size_t i = 0; i < tls_modules.count; i++) {
+        size_t number = tls_modules.items[i].start, bytes = tls_modules.items[i].end;
+        uintptr_t entry = vector + number * 16;
+        if (number > slots || entry + 16 > of_vector->end) continue;
+        uintptr_t start = word_at(entry);
+        const os_range *block = ebb__os_mapping_of(mappings, start);
+        if (start == UINTPTR_MAX || !block) continue;
+        ebb__os_ranges_add(list, start, min_size(start + bytes, block->end));
+    }
+#endif
+}
+
+void ebb__os_at_fork(void (*before)(void), void (*parent)(void), void (*child)(void)) {
+    if (pthread_atfork(before, parent, child) != 0)
+        ebb__warn("fork handlers could not be installed: children must not use Ebb");
+}

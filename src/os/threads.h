@@ -1,0 +1,79 @@
+/* threads.h - the part of the contract with the system that the collector needs: who the threads
+ * are, how they are stopped, and where pointers may lie. Implemented in linux_threads.c. */
+#ifndef EBB_OS_THREADS_H
+#define EBB_OS_THREADS_H
+
+#include "os.h"
+
+EBB__SHARED int ebb__os_tid(void);
+
+/* Has fn(arg) called when the calling thread ends; the last call of a thread counts. */
+EBB__SHARED void ebb__os_at_thread_end(void (*fn)(void *), void *arg);
+
+/* Starts a detached thread of the library's own, all signals blocked but open_signal (0: none).
+ * 0 or EBB_ESYSTEM. */
+EBB__SHARED int ebb__os_thread(void *(*fn)(void *), void *arg, int open_signal);
+
+/* The process's threads now: fills tids, returns how many there are (more than max: call again
+ * with more room), or a negative code. Calls no allocator. */
+EBB__SHARED int ebb__os_threads(int *tids, int max);
+
+/* --- Stopping --------------------------------------------------------------------------------- */
+
+/* Installs the handler for a signal, to run on the interrupted stack with all signals blocked.
+ * sp is an address below everything that the interrupted thread has on that stack, registers
+ * included. 0 or EBB_EINVAL. */
+typedef void (*os_stop_handler)(uintptr_t sp);
+EBB__SHARED int ebb__os_stop_install(int signal, os_stop_handler handler);
+EBB__SHARED int ebb__os_stop_default(void); /* the signal that is used if none is named */
+EBB__SHARED int ebb__os_stop_max(void);     /* the largest number of a signal */
+EBB__SHARED bool ebb__os_stop_send(int tid, int signal); /* false: the thread is gone */
+
+/* Why a thread does not stop: it is gone or a zombie, it blocks the signal, or neither is known. */
+enum os_silence { OS_SILENCE_GONE, OS_SILENCE_BLOCKED, OS_SILENCE_UNKNOWN };
+EBB__SHARED enum os_silence ebb__os_silence(int tid, int signal, char *name, size_t name_size);
+
+/* Calls fn(sp, arg) with all registers that calls preserve stored at or above sp. */
+EBB__SHARED void ebb__os_with_registers(void (*fn)(uintptr_t sp, void *arg), void *arg);
+
+/* The thread pointer: identifies a thread's static storage. And the calling thread's alternate
+ * signal stack, if it is running on it now. */
+EBB__SHARED uintptr_t ebb__os_thread_pointer(void);
+
+typedef struct os_range {
+    uintptr_t start, end;
+} os_range;
+
+EBB__SHARED bool ebb__os_on_alternate_stack(os_range *stack);
+
+/* --- Where pointers may lie --------------------------------------------------------------------
+ */
+
+/* A growing list of ranges in memory of the system's. Zero is empty. */
+typedef struct os_ranges {
+    os_range *items;
+    size_t count, room;
+} os_ranges;
+
+EBB__SHARED bool ebb__os_ranges_add(os_ranges *list, uintptr_t start, uintptr_t end);
+
+/* Reads the process's readable and writable mappings into *list (emptied first), in ascending
+ * order. False when the system did not tell. Calls no allocator but the list's. */
+EBB__SHARED bool ebb__os_mappings(os_ranges *list);
+EBB__SHARED const os_range *ebb__os_mapping_of(const os_ranges *list, uintptr_t address);
+
+/* Calls fn(arg) while no library can be loaded or unloaded, with *segments filled with the
+ * writable segments of the program and its libraries. Recursive; takes the loader's lock. */
+EBB__SHARED void ebb__os_with_segments(os_ranges *segments, void (*fn)(void *arg), void *arg);
+
+/* Adds the thread-local storage of the thread with this thread pointer, modules loaded at run time
+ * included, to *list. Only inside ebb__os_with_segments, the thread stopped. */
+EBB__SHARED void ebb__os_thread_storage(uintptr_t thread_pointer, const os_ranges *mappings,
+                                        os_ranges *list);
+
+/* --- Fork ---------------------------------------------------------------------------------------
+ */
+
+EBB__SHARED void ebb__os_at_fork(void (*before)(void), void (*parent)(void), void (*child)(void));
+
+#endif
