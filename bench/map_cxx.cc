@@ -1,0 +1,2 @@
+// map_cxx.cc - the map cases for the sides that are C++.
+#include "map.c"

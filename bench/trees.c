@@ -1,0 +1,66 @@
+/* trees.c - binary trees: one tree of full depth lives throughout while 2^(depth - d + 4) trees of
+ * each depth d = 4, 6, … are built, counted and dropped, after one that is a level deeper. The
+ * sides that free by hand walk each tree once more to free it.
+ *
+ *     trees_SIDE --depth 21 */
+#include PEER_HEADER
+
+typedef struct tree {
+    struct tree *left, *right;
+} tree;
+PEER_TYPE(tree, ptr(left), ptr(right));
+
+#define SMALLEST_DEPTH 4
+
+static tree *tree_make(unsigned depth) {
+    tree *t = peer_new(tree);
+    if (t == NULL) bench_fail("out of memory");
+    t->left = depth == 0 ? NULL : tree_make(depth - 1);
+    t->right = depth == 0 ? NULL : tree_make(depth - 1);
+    return t;
+}
+
+static size_t tree_count(const tree *t) {
+    return t->left == NULL ? 1 : 1 + tree_count(t->left) + tree_count(t->right);
+}
+
+static void tree_drop(tree *t) {
+    if (!PEER_FREES || t == NULL) return;
+    tree_drop(t->left);
+    tree_drop(t->right);
+    peer_free(t);
+}
+
+static void tree_check(const tree *t, unsigned depth) {
+    if (tree_count(t) != ((size_t)2 << depth) - 1) bench_fail("a tree lost nodes");
+}
+
+static void trees_of_depth(unsigned depth, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        tree *t = tree_make(depth);
+        tree_check(t, depth);
+        tree_drop(t);
+    }
+}
+
+int main(int argc, char **argv) {
+    unsigned depth = (unsigned)bench_arg(argc, argv, "--depth", 16);
+    if (depth < SMALLEST_DEPTH || depth > 30) bench_fail("--depth takes 4 to 30");
+
+    peer_start();
+    uint64_t start_ns = bench_now_ns();
+    trees_of_depth(depth + 1, 1);
+    tree *lasting = tree_make(depth);
+    for (unsigned d = SMALLEST_DEPTH; d <= depth; d += 2)
+        trees_of_depth(d, (size_t)1 << (depth - d + SMALLEST_DEPTH));
+    tree_check(lasting, depth);
+    tree_drop(lasting);
+    uint64_t end_ns = bench_now_ns();
+
+    char label[64];
+    snprintf(label, sizeof label, "depth %u", depth);
+    bench_report(label, "s", (double)(end_ns - start_ns) / 1e9);
+    bench_report(label, "CPU s", (double)bench_cpu_ns() / 1e9);
+    bench_report(label, "peak MiB", BENCH_MIB(bench_peak_rss_bytes()));
+    return 0;
+}
