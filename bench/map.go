@@ -320,8 +320,10 @@ func (b *bench[K]) measureTimes() {
 
 func (b *bench[K]) measureWorst() {
 	m := make(map[K]int64)
-	b.report("worst insert us", float64(b.worst(m, opPut))/1e3)
-	b.report("worst delete us", float64(b.worst(m, opDelete))/1e3)
+	put, del := float64(b.worst(m, opPut)), float64(b.worst(m, opDelete))
+	b.report("worst insert us", put/1e3)
+	b.report("worst delete us", del/1e3)
+	b.report("worst of both us", math.Max(put, del)/1e3)
 }
 
 func (b *bench[K]) measure(times, worst bool) {

@@ -69,10 +69,10 @@ int main(int argc, char **argv) {
     }
     start_ns = bench_now_ns();
     peer_release();
-    double release_s = (double)(bench_now_ns() - start_ns) / 1e9;
+    double release_ms = (double)(bench_now_ns() - start_ns) / 1e6;
     bench_report(label, "s to fill", fill_s);
     bench_report(label, "MiB at the peak", BENCH_MIB(full_bytes));
-    bench_report(label, "s to return", release_s);
+    bench_report(label, "ms to return", release_ms);
     bench_report(label, "MiB left", BENCH_MIB(bench_rss_bytes()));
     return 0;
 }
