@@ -9,9 +9,9 @@
 #include <string.h>
 #include <time.h>
 
-enum { INPUT_BYTES_MAX = 4096 };
+#include "input.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+enum { INPUT_BYTES_MAX = 4096 };
 
 static uint64_t random_next(uint64_t *state) {
     uint64_t z = *state += 0x9e3779b97f4a7c15u;
