@@ -224,6 +224,7 @@ span *ebb__pages_alloc(enum zone_id id, uint32_t pages, uint32_t align, bool *fr
     if (s && !run_split(z, s, run_aligned(s, pages, align), pages)) s = NULL;
     if (s) {
         s->state = SPAN_UNUSED;
+        span_of_set(s->first_page, span_number(s));
         *fresh = resident_count(s->first_page, pages) == 0;
         z->in_use_pages += pages;
     }

@@ -31,7 +31,7 @@ typedef struct heap_thread {
     int tid;                  /* of the owner; 0 while nobody's */
     _Atomic(uint32_t) parked; /* see world.c */
     uintptr_t parked_sp;      /* while parked: the stack is searched from here */
-    void *parked_registers[32];
+    void *parked_registers[128];
     uintptr_t parked_tp;
     uint64_t alloc_bytes, alloc_objects; /* runs claimed and large objects; the thread */
     uint64_t stress_countdown;

@@ -10,11 +10,20 @@
 #include <link.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 int ebb__os_tid(void) {
     return (int)syscall(SYS_gettid);
+}
+
+int ebb__os_pid(void) {
+    return (int)getpid();
+}
+
+uintptr_t ebb__os_main_stack(void) {
+    return (uintptr_t)getauxval(AT_EXECFN);
 }
 
 /* --- Ends of threads, threads of our own ------------------------------------------------------ */

@@ -6,6 +6,10 @@
 #include "os.h"
 
 EBB__SHARED int ebb__os_tid(void);
+EBB__SHARED int ebb__os_pid(void);
+
+/* An address on the stack of the first thread. */
+EBB__SHARED uintptr_t ebb__os_main_stack(void);
 
 /* Has fn(arg) called when the calling thread ends; the last call of a thread counts. */
 EBB__SHARED void ebb__os_at_thread_end(void (*fn)(void *), void *arg);

@@ -1,0 +1,180 @@
+/* collector.h - the collector's own parts, as they see each other. docs/design.md, "The collector".
+ *
+ *   settings.c   EBB_GC and EBB_DEBUG
+ *   world.c      stops and resumes all threads
+ *   roots.c      where pointers may lie outside the heap
+ *   mark.c       traces, on several threads
+ *   finalize.c   weak references and finalizers
+ *   cycle.c      one collection from lock to trace line; pacing and the limit
+ *   service.c    the background: finalizers, idle collections, pages given back
+ *   verify.c     checks the whole heap
+ *
+ * Locks, outermost first: the loader's (glibc), the collector's (cycle.c: whoever has it may stop
+ * the world), the heap's (heap/thread.h). With the world stopped no lock of the heap is held, and
+ * the stopper calls no malloc, no stdio and no foreign lock. */
+#ifndef EBB_COLLECTOR_H
+#define EBB_COLLECTOR_H
+
+#include "../heap/bins.h"
+#include "../heap/hooks.h"
+#include "../os/threads.h"
+#include "../../include/ebb/gc.h"
+
+/* --- Settings (settings.c); set once at start unless stated -------------------------------------
+ */
+
+typedef struct settings {
+    _Atomic(int) percent; /* -1 is off; relaxed */
+    int signal;           /* that stops threads */
+    int markers;          /* threads that mark, the collecting one included */
+    int idle_seconds;     /* of quiet before an idle collection; 0 is never */
+    bool trace, verify;
+    uint64_t stress;     /* collect at every n-th allocation; 0 is off */
+    uint64_t fail_alloc; /* fail the n-th allocation; 0 is off */
+} settings;
+
+EBB__SHARED extern settings ebb__settings;
+EBB__SHARED void ebb__settings_start(void);
+
+/* --- The world (world.c)
+ * -------------------------------------------------------------------------- */
+
+/* A thread as it was when it stopped. */
+typedef struct stopped_thread {
+    int tid;
+    _Atomic(uint32_t)
+        state; /* release by the thread when the rest is set, acquire by the stopper */
+    uintptr_t sp, tp;
+    os_range alternate;  /* its alternate signal stack, if it runs on that; else empty */
+    heap_thread *parked; /* in a bracketed blocking call: its record */
+    uint64_t sent_ns;
+} stopped_thread;
+
+EBB__SHARED void ebb__world_start(void);
+
+/* Stops every thread but the caller and the library's own. [collector lock]
+ * 0, or EBB_EBUSY when one would not stop: then nobody is stopped. */
+EBB__SHARED int ebb__world_stop(void);
+EBB__SHARED void ebb__world_resume(void);
+
+/* The threads that are stopped, while they are. */
+EBB__SHARED stopped_thread *ebb__world_threads(size_t *count);
+EBB__SHARED bool ebb__world_has(int tid);
+
+/* A thread of the library's own that is never stopped: it touches no object unless told to. */
+EBB__SHARED void ebb__world_exempt(void);
+EBB__SHARED void ebb__world_forked(void);
+
+/* --- Roots (roots.c)
+ * ------------------------------------------------------------------------------ */
+
+typedef struct root_set {
+    os_ranges ranges; /* to be searched, word by word */
+    size_t bytes, stack_bytes;
+} root_set;
+
+/* Lists what is to be searched. [world stopped, loader's lock held, segments as of it] sp: where
+ * the calling thread's own stack begins. False without memory for the list. */
+EBB__SHARED bool ebb__roots_gather(root_set *roots, const os_ranges *segments, uintptr_t sp);
+
+/* --- Marking (mark.c)
+ * ------------------------------------------------------------------------------ */
+
+typedef struct mark_totals {
+    uint64_t bytes, objects; /* found reachable */
+    uint64_t cpu_ns;
+} mark_totals;
+
+/* Threads for marking, made before the loader's lock is taken. */
+EBB__SHARED void ebb__mark_prepare(void);
+EBB__SHARED void ebb__mark_forked(void);
+
+/* Marks all that the ranges and the words given to ebb__mark_word reach; adds to *totals. */
+EBB__SHARED void ebb__mark_run(const os_ranges *ranges, mark_totals *totals);
+
+/* Marks the object that a word points into, if it does; its fields are scanned by the next run. */
+EBB__SHARED void ebb__mark_word(uintptr_t word);
+
+/* Scans the object that starts at p as if it had been marked, without marking it, on the next run;
+ * its own references to itself are passed over. */
+EBB__SHARED void ebb__mark_fields(uintptr_t p);
+
+/* Whether a word points into a heap object that is not marked. */
+EBB__SHARED bool ebb__mark_is_dead(uintptr_t word);
+
+/* Marks the objects that threads claimed and have not handed out yet. */
+EBB__SHARED void ebb__mark_runs(void);
+
+/* Runs fn(part, parts) on all marking threads at once, the caller's included. */
+EBB__SHARED void ebb__mark_parallel(void (*fn)(unsigned part, unsigned parts));
+
+/* --- Weak references and finalizers (finalize.c) [world stopped]
+ * ------------------------------------ */
+
+EBB__SHARED void ebb__weak_clear(void);
+/* Marks what finalizers keep; queues those that are due. True when it marked anything. */
+EBB__SHARED void ebb__finalizers_mark_roots(void);
+EBB__SHARED bool ebb__finalizers_find_due(mark_totals *totals);
+EBB__SHARED size_t ebb__finalizers_due(void);
+EBB__SHARED void ebb__finalizers_released(void *object);
+EBB__SHARED void ebb__finalizers_forked(void);
+
+/* --- The cycle (cycle.c)
+ * ---------------------------------------------------------------------------- */
+
+enum cause { CAUSE_FORCED, CAUSE_GROWTH, CAUSE_LIMIT, CAUSE_IDLE, CAUSE_STRESS, CAUSE_COUNT };
+
+/* What there is to say of a cycle, for traces and statistics. */
+typedef struct cycle_record {
+    uint64_t number;
+    enum cause cause;
+    uint64_t start_ns, stop_ns, mark_ns, sweep_ns, pause_ns; /* start: monotonic; others: lengths */
+    uint64_t cpu_ns;
+    size_t heap_before, heap_after, live, goal;
+    size_t stack_bytes, root_bytes;
+    size_t freed_bytes, footprint;
+    uint64_t finalizers_due;
+    unsigned markers;
+} cycle_record;
+
+typedef struct cycle_state {
+    uint64_t cycles, forced, cpu_ns, pause_total_ns, pause_max_ns, last_wall_ns;
+    uint64_t start_ns;       /* of the library */
+    _Atomic(size_t) goal;    /* relaxed: read by allocating threads */
+    _Atomic(size_t) trigger; /* claimed bytes that start a cycle; relaxed */
+    size_t live_slots;       /* allocated bytes after the last cycle */
+    cycle_record last;
+} cycle_state;
+
+EBB__SHARED extern cycle_state ebb__cycle; /* [collector lock] */
+EBB__SHARED extern os_lock ebb__collector_lock, ebb__roots_lock, ebb__final_lock;
+EBB__SHARED extern _Atomic(uint64_t) ebb__cycle_count; /* relaxed */
+
+EBB__SHARED int ebb__collect(enum cause cause);
+
+/* Calls fn(arg) with the world stopped and no cycle under way. */
+EBB__SHARED int ebb__with_world_stopped(void (*fn)(void *arg), void *arg);
+
+/* --- The background (service.c)
+ * ---------------------------------------------------------------------- */
+
+EBB__SHARED void ebb__service_need(void); /* there is or may be something to do: starts it */
+EBB__SHARED void ebb__service_forked(void);
+
+/* --- Checks (verify.c) [world stopped]
+ * ---------------------------------------------------------------- */
+
+/* Aborts with a message if anything in the heap's structures contradicts anything else. marked:
+ * between marking and sweeping, where every typed reference of a marked object must be marked. */
+EBB__SHARED void ebb__heap_verify(bool marked);
+
+/* --- Upwards: defined by src/observe
+ * ------------------------------------------------------------------ */
+
+struct gc_hooks {
+    void (*cycle_end)(const cycle_record *record); /* world resumed, collector lock held */
+};
+
+EBB__SHARED extern const struct gc_hooks ebb__gc_hooks;
+
+#endif

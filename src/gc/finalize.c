@@ -1,0 +1,275 @@
+/* finalize.c - weak references and finalizers. docs/design.md, "Weak references and finalizers".
+ *
+ * Weak: after marking, every weak field of a marked object that points to an unmarked one becomes
+ * null. A weak handle is a small object with one weak field, so there is no table of them.
+ *
+ * Finalizers: a table from object to function. After marking, the fields of each unmarked object in
+ * it are marked, but not the object; those that are still unmarked then are referred to by no other
+ * one: they are due, are marked, and move to the queue. So an object goes before those it refers
+ * to, and circles never go (Hans Boehm, "Destructors, finalizers, and synchronization", 2003). */
+#include "collector.h"
+
+typedef struct final_entry {
+    uintptr_t object; /* 0: never used; 1: removed */
+    ebb_finalizer fn;
+    void *arg;
+} final_entry;
+
+enum { ENTRY_NONE, ENTRY_REMOVED };
+
+os_lock ebb__final_lock;
+
+/* All guarded by the lock, which is free while the world is stopped. */
+static struct {
+    final_entry *table; /* open addressing by object; room is a power of two */
+    size_t room, used;  /* used counts removed ones too */
+    final_entry *queue; /* due, oldest first: [head, tail) */
+    size_t queue_head, queue_tail, queue_room;
+    final_entry running;    /* being called now: a root */
+    int runner;             /* tid of who calls it; 0 nobody */
+    _Atomic(uint32_t) turn; /* changes when a call ends: others wait on it */
+} final;
+
+/* --- The table [lock, or world stopped] ------------------------------------------------------ */
+
+static final_entry *entry_find(final_entry *table, size_t room, uintptr_t object) {
+    final_entry *removed = NULL;
+    size_t at = (object >> 4) * 0x9e3779b97f4a7c15u >> 20;
+    for (;; at++) {
+        final_entry *e = &table[at & (room - 1)];
+        if (e->object == object) return e;
+        if (e->object == ENTRY_REMOVED && !removed) removed = e;
+        if (e->object == ENTRY_NONE) return removed ? removed : e;
+    }
+}
+
+static size_t entries_bytes(size_t room) {
+    return round_up(room * sizeof(final_entry), ebb__os_page_size());
+}
+
+static uint64_t entries_live(void) {
+    return atomic_load_explicit(&ebb__finalizer_count, memory_order_relaxed);
+}
+
+/* Room for one more: a new table when this one is three quarters used. */
+static bool table_room(void) {
+    if (final.table && (final.used + 1) * 4 <= final.room * 3) return true;
+    size_t room = 256;
+    while (room < entries_live() * 2 + 2) room *= 2;
+    final_entry *table = ebb__os_map(entries_bytes(room), OS_METADATA);
+    if (!table) return false;
+    for (size_t i = 0; i < final.room; i++)
+        if (final.table[i].object > ENTRY_REMOVED)
+            *entry_find(table, room, final.table[i].object) = final.table[i];
+    if (final.table) ebb__os_unmap(final.table, entries_bytes(final.room), OS_METADATA);
+    final.table = table;
+    final.room = room;
+    final.used = entries_live();
+    return true;
+}
+
+static bool entry_remove(uintptr_t object) {
+    final_entry *e = final.table ? entry_find(final.table, final.room, object) : NULL;
+    if (!e || e->object != object) return false;
+    *e = (final_entry){.object = ENTRY_REMOVED};
+    atomic_fetch_sub_explicit(&ebb__finalizer_count, 1, memory_order_relaxed);
+    return true;
+}
+
+static int entry_set(uintptr_t object, ebb_finalizer fn, void *arg) {
+    if (!table_room()) return EBB_ENOMEM;
+    final_entry *e = entry_find(final.table, final.room, object);
+    if (e->object != object) {
+        final.used += e->object == ENTRY_NONE;
+        atomic_fetch_add_explicit(&ebb__finalizer_count, 1, memory_order_relaxed);
+    }
+    *e = (final_entry){object, fn, arg};
+    return 0;
+}
+
+int ebb_finalizer_set(void *object, ebb_finalizer fn, void *arg) {
+    void *base = ebb_base_of(object);
+    if (!base)
+        return ebb__misuse(EBB_ENOTHEAP, "ebb_finalizer_set", "%p is no object of the heap",
+                           object);
+    if (base != object)
+        return ebb__misuse(EBB_ENOTBASE, "ebb_finalizer_set", "%p points into the object at %p",
+                           object, base);
+    int error = 0;
+    ebb__critical_lock(&ebb__final_lock);
+    if (fn)
+        error = entry_set((uintptr_t)object, fn, arg);
+    else if (!entry_remove((uintptr_t)object))
+        error = EBB_ENOENT;
+    ebb__critical_unlock(&ebb__final_lock);
+    ebb_keep_alive(object);
+    if (fn && !error) ebb__service_need();
+    return error;
+}
+
+void ebb__finalizers_released(void *object) {
+    ebb__critical_lock(&ebb__final_lock);
+    entry_remove((uintptr_t)object);
+    ebb__critical_unlock(&ebb__final_lock);
+}
+
+/* --- The queue ----------------------------------------------------------------------------------
+ */
+
+static void queue_add(final_entry e) {
+    if (final.queue_tail == final.queue_room) {
+        size_t count = final.queue_tail - final.queue_head;
+        size_t room = max_size(256, 2 * count);
+        final_entry *grown = ebb__os_map(entries_bytes(room), OS_METADATA);
+        if (!grown) ebb__fail("ebb", "no memory for the queue of finalizers");
+        if (count) memcpy(grown, final.queue + final.queue_head, count * sizeof *grown);
+        if (final.queue) ebb__os_unmap(final.queue, entries_bytes(final.queue_room), OS_METADATA);
+        final.queue = grown;
+        final.queue_room = room;
+        final.queue_head = 0;
+        final.queue_tail = count;
+    }
+    final.queue[final.queue_tail++] = e;
+}
+
+size_t ebb__finalizers_due(void) {
+    return final.queue_tail - final.queue_head;
+}
+
+/* Takes the oldest into final.running. False when there is none. */
+static bool queue_take(void) {
+    ebb__critical_lock(&ebb__final_lock);
+    while (final.runner != 0 && final.runner != ebb__os_tid()) {
+        uint32_t turn = atomic_load_explicit(&final.turn, memory_order_acquire);
+        ebb__critical_unlock(&ebb__final_lock);
+        ebb__os_wait(&final.turn, turn, UINT64_MAX);
+        ebb__critical_lock(&ebb__final_lock);
+    }
+    bool any = final.runner == 0 && final.queue_head < final.queue_tail;
+    if (any) {
+        final.running = final.queue[final.queue_head];
+        final.queue[final.queue_head++] = (final_entry){0};
+        final.runner = ebb__os_tid();
+    }
+    ebb__critical_unlock(&ebb__final_lock);
+    return any;
+}
+
+static void running_done(void) {
+    ebb__critical_lock(&ebb__final_lock);
+    final.running = (final_entry){0};
+    final.runner = 0;
+    atomic_fetch_add_explicit(&final.turn, 1, memory_order_release);
+    ebb__critical_unlock(&ebb__final_lock);
+    ebb__os_wake(&final.turn, true);
+}
+
+size_t ebb_finalizers_run(void) {
+    size_t ran = 0;
+    while (queue_take()) {
+        final.running.fn((void *) final.running.object, final.running.arg);
+        running_done();
+        ran++;
+    }
+    return ran;
+}
+
+/* After a fork the thread that ran a finalizer may be gone; its call is lost with it. */
+void ebb__finalizers_forked(void) {
+    if (final.runner != 0) final.running = (final_entry){0};
+    final.runner = 0;
+}
+
+/* --- In the stop
+ * ---------------------------------------------------------------------------------- */
+
+void ebb__finalizers_mark_roots(void) {
+    for (size_t i = 0; i < final.room; i++)
+        if (final.table[i].object > ENTRY_REMOVED) ebb__mark_word((uintptr_t) final.table[i].arg);
+    for (size_t i = final.queue_head; i < final.queue_tail; i++) {
+        ebb__mark_word(final.queue[i].object);
+        ebb__mark_word((uintptr_t) final.queue[i].arg);
+    }
+    ebb__mark_word(final.running.object);
+    ebb__mark_word((uintptr_t) final.running.arg);
+}
+
+bool ebb__finalizers_find_due(mark_totals *totals) {
+    bool any = false;
+    for (size_t i = 0; i < final.room; i++)
+        if (final.table[i].object > ENTRY_REMOVED && ebb__mark_is_dead(final.table[i].object)) {
+            ebb__mark_fields(final.table[i].object);
+            any = true;
+        }
+    if (!any) return false;
+    ebb__mark_run(NULL, totals);
+    for (size_t i = 0; i < final.room; i++) {
+        final_entry e = final.table[i];
+        if (e.object <= ENTRY_REMOVED || !ebb__mark_is_dead(e.object)) continue;
+        queue_add(e);
+        entry_remove(e.object);
+    }
+    for (size_t i = final.queue_head; i < final.queue_tail; i++)
+        ebb__mark_word(final.queue[i].object);
+    ebb__mark_run(NULL, totals);
+    return true;
+}
+
+/* --- Weak references
+ * ------------------------------------------------------------------------------- */
+
+struct ebb_weak {
+    void *target;
+};
+
+ebb_weak *ebb_weak_new(void *target) {
+    static const ebb__field fields[] = {{0, EBB__FIELD_WEAK, 0}, {0, EBB__FIELD_END, 0}};
+    static _Atomic(ebb__layout *) layout; /* relaxed: equal calls make the same */
+    ebb__layout *l = atomic_load_explicit(&layout, memory_order_relaxed);
+    if (!l) {
+        if (!ebb__heap_start()) return NULL;
+        l = ebb__layout_make("ebb_weak", sizeof(ebb_weak), fields, EBB__USE_OBJECT);
+        atomic_store_explicit(&layout, l, memory_order_relaxed);
+    }
+    ebb_weak *w = ebb__alloc_layout(l, sizeof *w);
+    if (w) w->target = target;
+    return w;
+}
+
+void *ebb_weak_get(const ebb_weak *weak) {
+    if (!weak) {
+        ebb__misuse(EBB_ENOTHEAP, "ebb_weak_get", "the reference is null");
+        return NULL;
+    }
+    return *(void *const volatile *)&weak->target;
+}
+
+/* Clears the weak fields of one marked object. */
+static void weak_clear_object(const span *s, uint32_t index) {
+    const struct ebb__layout *l = s->bin->layout;
+    uintptr_t object = span_start(s) + index * s->stride;
+    for (size_t at = 0; at + l->element <= s->stride; at += l->element)
+        for (uint32_t i = 0; i < l->weak_count; i++) {
+            uintptr_t *field = (uintptr_t *)(object + at + l->weak[i]);
+            if (*field && ebb__mark_is_dead(*field)) *field = 0;
+        }
+}
+
+static bool weak_layouts_exist(void) {
+    for (const struct ebb__layout *l = ebb__layouts; l; l = l->next)
+        if (l->weak_count) return true;
+    return false;
+}
+
+void ebb__weak_clear(void) {
+    if (!weak_layouts_exist()) return;
+    for (uint32_t n = 1; n < ebb__space.span_count; n++) {
+        const span *s = span_at(n);
+        if (s->state < SPAN_SMALL || s->bin->layout->weak_count == 0) continue;
+        for (uint32_t w = 0; w * 64 < s->count; w++) {
+            uint64_t marks = atomic_load_explicit(&span_mark_bits(s)[w], memory_order_relaxed);
+            for (; marks; marks &= marks - 1)
+                weak_clear_object(s, w * 64 + (uint32_t)__builtin_ctzll(marks));
+        }
+    }
+}

@@ -1,0 +1,405 @@
+/* mark.c - tracing. docs/design.md, "Marking".
+ *
+ * A marker has a packet of items to scan and exchanges full ones with the others through a pool. An
+ * item is a piece of an object: small objects are one piece, large ones are scanned in pieces of
+ * PIECE bytes, each of which puts up the next before it is scanned, so that several markers share
+ * one array. Words found are first put through a short queue, so that the lines that deciding about
+ * them needs are on their way from memory when their turn comes. */
+#include "collector.h"
+
+enum {
+    PACKET_ITEMS = 254,
+    QUEUE = 16,
+    PIECE = 128 * 1024,
+    ROOT_PIECE = 64 * 1024,
+    SHARE_FROM = 32
+};
+
+typedef struct mark_item {
+    uintptr_t address; /* of the object */
+    uint32_t span, piece;
+} mark_item;
+
+typedef struct packet {
+    struct packet *next;
+    uint64_t count;
+    mark_item items[PACKET_ITEMS];
+} packet;
+
+typedef struct marker {
+    packet *work;
+    uintptr_t queue[QUEUE];
+    uint32_t queue_at;
+    uint64_t bytes, objects;
+} marker;
+
+/* What the markers share. */
+static struct {
+    os_lock lock;
+    packet *full, *empty;         /* [lock] */
+    _Atomic(uint32_t) full_count; /* of the list; changed under the lock, read without */
+    _Atomic(uint32_t) idle;       /* markers without work */
+    uint32_t markers;
+    const os_ranges *ranges;
+    _Atomic(uint64_t) next_root; /* packed: index of a range << 32 | piece; relaxed */
+    bool parallel;
+} pool;
+
+/* The marking threads wait for a job: a function and how many parts it has. */
+static struct {
+    _Atomic(uint32_t) job;     /* release by the giver, acquire by the threads */
+    _Atomic(uint32_t) running; /* threads that have not finished the job */
+    _Atomic(uint32_t) threads; /* started */
+    _Atomic(uint64_t) cpu_ns;
+    void (*fn)(unsigned part, unsigned parts);
+    unsigned parts;
+} crew;
+
+static os_lock crew_lock; /* who starts the threads */
+static marker mark_local; /* of the collecting thread, between runs too */
+
+/* --- Packets -------------------------------------------------------------------------------------
+ */
+
+static packet *packet_new(void) {
+    enum { AT_ONCE = 16 };
+    packet *p;
+    ebb__os_lock(&pool.lock);
+    if (!pool.empty) {
+        packet *fresh = ebb__os_map(64 * KIB, OS_METADATA);
+        if (!fresh) ebb__fail("ebb", "no memory for marking");
+        for (int i = 0; i < AT_ONCE; i++) {
+            fresh[i].next = pool.empty;
+            pool.empty = &fresh[i];
+        }
+    }
+    p = pool.empty;
+    pool.empty = p->next;
+    ebb__os_unlock(&pool.lock);
+    p->count = 0;
+    return p;
+}
+static_assert(16 * sizeof(packet) <= 64 * KIB, "sixteen packets fit their piece");
+
+static void packet_put(packet *p, bool full) {
+    ebb__os_lock(&pool.lock);
+    packet **list = full ? &pool.full : &pool.empty;
+    p->next = *list;
+    *list = p;
+    if (full) atomic_fetch_add_explicit(&pool.full_count, 1, memory_order_release);
+    ebb__os_unlock(&pool.lock);
+    if (full && atomic_load_explicit(&pool.idle, memory_order_relaxed) > 0)
+        ebb__os_wake(&pool.full_count, false);
+}
+
+static packet *packet_take_full(void) {
+    if (atomic_load_explicit(&pool.full_count, memory_order_acquire) == 0) return NULL;
+    ebb__os_lock(&pool.lock);
+    packet *p = pool.full;
+    if (p) {
+        pool.full = p->next;
+        atomic_fetch_sub_explicit(&pool.full_count, 1, memory_order_relaxed);
+    }
+    ebb__os_unlock(&pool.lock);
+    return p;
+}
+
+/* Gives half of a marker's work away while others have none. */
+static void packet_share(marker *m) {
+    packet *half = packet_new();
+    half->count = m->work->count / 2;
+    m->work->count -= half->count;
+    memcpy(half->items, &m->work->items[m->work->count], half->count * sizeof(mark_item));
+    packet_put(half, true);
+}
+
+static inline void item_push(marker *m, uintptr_t address, uint32_t span, uint32_t piece) {
+    if (EBB__RARE(!m->work)) m->work = packet_new();
+    if (EBB__RARE(m->work->count == PACKET_ITEMS)) {
+        packet_put(m->work, true);
+        m->work = packet_new();
+    }
+    m->work->items[m->work->count++] = (mark_item){address, span, piece};
+}
+
+/* --- Marking one word
+ * ------------------------------------------------------------------------------ */
+
+/* Sets a mark. True when it was not set. */
+static inline bool mark_set(_Atomic(uint64_t) *word, uint64_t bit) {
+    uint64_t have = atomic_load_explicit(word, memory_order_relaxed);
+    if (have & bit) return false;
+    if (pool.parallel) return !(atomic_fetch_or_explicit(word, bit, memory_order_relaxed) & bit);
+    atomic_store_explicit(word, have | bit, memory_order_relaxed);
+    return true;
+}
+
+static inline void word_mark(marker *m, uintptr_t word) {
+    uint32_t index;
+    span *s = ebb__span_at(word);
+    if (!s || !span_find(s, word, &index)) return;
+    if (!mark_set(&span_mark_bits(s)[index / 64], (uint64_t)1 << (index % 64))) return;
+    m->bytes += s->stride;
+    m->objects++;
+    if (s->zone == ZONE_DATA) return;
+    uintptr_t object = span_start(s) + index * s->stride;
+    __builtin_prefetch((void *)object);
+    item_push(m, object, span_number(s), 0);
+}
+
+/* Queues a word that may be a pointer, and marks the one whose turn it is. */
+static inline void word_queue(marker *m, uintptr_t word) {
+    const space *sp = &ebb__space;
+    uintptr_t offset = word - sp->base;
+    if (offset >= 2 * sp->zone_bytes) return;
+    uint32_t page = (uint32_t)(offset >> PAGE_SHIFT);
+    const zone *z = &sp->zones[offset >= sp->zone_bytes];
+    if (page - z->first_page >= z->used_pages) return;
+    __builtin_prefetch(&sp->mark[(size_t)page * BITMAP_WORDS]);
+    __builtin_prefetch(&sp->alloc[(size_t)page * BITMAP_WORDS]);
+    __builtin_prefetch(&sp->spans[atomic_load_explicit(&sp->span_of[page], memory_order_relaxed)]);
+    uint32_t at = m->queue_at++ % QUEUE;
+    uintptr_t turn = m->queue[at];
+    m->queue[at] = word;
+    if (turn) word_mark(m, turn);
+}
+
+static bool queue_drain(marker *m) {
+    bool any = false;
+    for (int i = 0; i < QUEUE; i++) {
+        uintptr_t word = m->queue[i];
+        m->queue[i] = 0;
+        if (!word) continue;
+        word_mark(m, word);
+        any = true;
+    }
+    return any;
+}
+
+/* --- Scanning
+ * -------------------------------------------------------------------------------------- */
+
+/* Stacks hold what sanitizers call out of bounds. */
+__attribute__((no_sanitize("address", "thread"))) static void words_scan(marker *m, uintptr_t start,
+                                                                         uintptr_t end) {
+    for (uintptr_t at = start; at < end; at += sizeof(void *)) word_queue(m, *(uintptr_t *)at);
+}
+
+static void elements_scan(marker *m, const struct ebb__layout *layout, uintptr_t start,
+                          uintptr_t end) {
+    for (uintptr_t at = start; at + layout->element <= end; at += layout->element)
+        for (uint32_t i = 0; i < layout->strong_count; i++)
+            word_queue(m, *(uintptr_t *)(at + layout->strong[i]));
+}
+
+static void item_scan(marker *m, const mark_item *item) {
+    const span *s = span_at(item->span);
+    const struct ebb__layout *layout = s->bin->layout;
+    bool typed = layout->kind == LAYOUT_TYPED;
+    size_t piece = PIECE, from = 0, to = s->stride;
+    if (s->stride > PIECE) {
+        if (typed) piece = max_size(PIECE / layout->element, 1) * layout->element;
+        from = item->piece * piece;
+        to = min_size(from + piece, s->stride);
+        if (to < s->stride) item_push(m, item->address, item->span, item->piece + 1);
+    }
+    if (typed)
+        elements_scan(m, layout, item->address + from, item->address + to);
+    else
+        words_scan(m, item->address + from, item->address + to);
+}
+
+/* The next piece of the roots that nobody has taken. */
+static bool root_next(os_range *piece) {
+    uint64_t at = atomic_load_explicit(&pool.next_root, memory_order_relaxed);
+    for (;;) {
+        size_t index = at >> 32, part = at & UINT32_MAX;
+        if (!pool.ranges || index >= pool.ranges->count) return false;
+        os_range r = pool.ranges->items[index];
+        uintptr_t start = r.start + part * ROOT_PIECE;
+        bool last = r.end - start <= ROOT_PIECE;
+        uint64_t next = last ? (uint64_t)(index + 1) << 32 : at + 1;
+        if (!atomic_compare_exchange_weak_explicit(&pool.next_root, &at, next, memory_order_relaxed,
+                                                   memory_order_relaxed))
+            continue;
+        *piece = (os_range){start, last ? r.end : start + ROOT_PIECE};
+        return true;
+    }
+}
+
+/* Scans until the marker has nothing left and nobody offers anything. */
+static void marker_drain(marker *m) {
+    for (;;) {
+        while (m->work && m->work->count > 0) {
+            mark_item item = m->work->items[--m->work->count];
+            item_scan(m, &item);
+            if (pool.parallel && m->work->count >= SHARE_FROM &&
+                atomic_load_explicit(&pool.idle, memory_order_relaxed) > 0 &&
+                atomic_load_explicit(&pool.full_count, memory_order_relaxed) == 0)
+                packet_share(m);
+        }
+        if (queue_drain(m)) continue;
+        packet *more = packet_take_full();
+        if (!more) return;
+        if (m->work) packet_put(m->work, false);
+        m->work = more;
+    }
+}
+
+/* Waits for work of others. False when all markers wait: there is none. */
+static bool marker_idle(void) {
+    uint32_t idle = atomic_fetch_add_explicit(&pool.idle, 1, memory_order_acq_rel) + 1;
+    for (;;) {
+        if (atomic_load_explicit(&pool.full_count, memory_order_acquire) > 0) {
+            atomic_fetch_sub_explicit(&pool.idle, 1, memory_order_acq_rel);
+            return true;
+        }
+        idle = atomic_load_explicit(&pool.idle, memory_order_acquire);
+        if (idle == pool.markers) {
+            ebb__os_wake(&pool.full_count, true);
+            return false;
+        }
+        ebb__os_wait(&pool.full_count, 0, 1000000);
+    }
+}
+
+static void mark_part(unsigned part, unsigned parts) {
+    marker fresh = {0}, *m = part == 0 ? &mark_local : &fresh;
+    os_range piece;
+    (void)parts;
+    do {
+        while (root_next(&piece)) {
+            words_scan(m, piece.start, piece.end);
+            marker_drain(m);
+        }
+        marker_drain(m);
+    } while (marker_idle());
+    if (part == 0) return;
+    if (fresh.work) packet_put(fresh.work, false);
+    ebb__os_lock(&pool.lock);
+    mark_local.bytes += fresh.bytes;
+    mark_local.objects += fresh.objects;
+    ebb__os_unlock(&pool.lock);
+}
+
+/* --- The crew
+ * --------------------------------------------------------------------------------------- */
+
+static void *crew_thread(void *number) {
+    unsigned part = (unsigned)(uintptr_t)number;
+    uint32_t job = 0;
+    ebb__world_exempt();
+    atomic_fetch_add_explicit(&crew.threads, 1, memory_order_release);
+    for (;;) {
+        uint32_t next = atomic_load_explicit(&crew.job, memory_order_acquire);
+        if (next == job) {
+            ebb__os_wait(&crew.job, job, UINT64_MAX);
+            continue;
+        }
+        job = next;
+        uint64_t cpu = ebb__os_thread_cpu_ns();
+        crew.fn(part, crew.parts);
+        atomic_fetch_add_explicit(&crew.cpu_ns, ebb__os_thread_cpu_ns() - cpu,
+                                  memory_order_relaxed);
+        if (atomic_fetch_sub_explicit(&crew.running, 1, memory_order_acq_rel) == 1)
+            ebb__os_wake(&crew.running, true);
+    }
+    return NULL;
+}
+
+void ebb__mark_prepare(void) {
+    if (!ebb__os_trylock(&crew_lock)) return;
+    uint32_t have = atomic_load_explicit(&crew.threads, memory_order_acquire);
+    while (have + 1 < (uint32_t)ebb__settings.markers) {
+        if (ebb__os_thread(crew_thread, (void *)(uintptr_t)(have + 1), 0) != 0) break;
+        while (atomic_load_explicit(&crew.threads, memory_order_acquire) == have)
+            ebb__os_wait(&crew.threads, have, 1000000);
+        have++;
+    }
+    ebb__os_unlock(&crew_lock);
+}
+
+void ebb__mark_forked(void) {
+    crew_lock = (os_lock){0};
+    atomic_store_explicit(&crew.threads, 0, memory_order_relaxed);
+    atomic_store_explicit(&crew.running, 0, memory_order_relaxed);
+    atomic_store_explicit(&crew.job, 0, memory_order_relaxed);
+}
+
+void ebb__mark_parallel(void (*fn)(unsigned part, unsigned parts)) {
+    unsigned threads = atomic_load_explicit(&crew.threads, memory_order_acquire);
+    crew.fn = fn;
+    crew.parts = threads + 1;
+    pool.markers = threads + 1;
+    pool.parallel = threads > 0;
+    atomic_store_explicit(&pool.idle, 0, memory_order_relaxed);
+    atomic_store_explicit(&crew.running, threads, memory_order_relaxed);
+    if (threads) {
+        atomic_fetch_add_explicit(&crew.job, 1, memory_order_release);
+        ebb__os_wake(&crew.job, true);
+    }
+    fn(0, threads + 1);
+    uint32_t running;
+    while ((running = atomic_load_explicit(&crew.running, memory_order_acquire)) > 0)
+        ebb__os_wait(&crew.running, running, UINT64_MAX);
+    pool.parallel = false;
+}
+
+void ebb__mark_run(const os_ranges *ranges, mark_totals *totals) {
+    pool.ranges = ranges;
+    atomic_store_explicit(&pool.next_root, 0, memory_order_relaxed);
+    uint64_t cpu = ebb__os_thread_cpu_ns();
+    ebb__mark_parallel(mark_part);
+    totals->cpu_ns += ebb__os_thread_cpu_ns() - cpu +
+                      atomic_exchange_explicit(&crew.cpu_ns, 0, memory_order_relaxed);
+    totals->bytes += mark_local.bytes;
+    totals->objects += mark_local.objects;
+    mark_local.bytes = mark_local.objects = 0;
+}
+
+/* --- For the rest of the collector [world stopped]
+ * ---------------------------------------------------- */
+
+void ebb__mark_word(uintptr_t word) {
+    word_mark(&mark_local, word);
+}
+
+bool ebb__mark_is_dead(uintptr_t word) {
+    uint32_t index;
+    const span *s = ebb__span_at(word);
+    if (!s || !span_find(s, word, &index)) return false;
+    return !(atomic_load_explicit(&span_mark_bits(s)[index / 64], memory_order_relaxed) >>
+                 (index % 64) &
+             1);
+}
+
+void ebb__mark_fields(uintptr_t p) {
+    uint32_t index;
+    const span *s = ebb__span_at(p);
+    if (!s || !span_find(s, p, &index) || s->zone == ZONE_DATA) return;
+    const struct ebb__layout *layout = s->bin->layout;
+    _Atomic(uint64_t) *word = &span_mark_bits(s)[index / 64];
+    uint64_t bit = (uint64_t)1 << (index % 64);
+    uint64_t before = atomic_fetch_or_explicit(word, bit, memory_order_relaxed) & bit;
+    uintptr_t object = span_start(s) + index * s->stride;
+    if (layout->kind == LAYOUT_TYPED)
+        elements_scan(&mark_local, layout, object, object + s->stride);
+    else
+        words_scan(&mark_local, object, object + s->stride);
+    queue_drain(&mark_local);
+    if (!before) atomic_fetch_and_explicit(word, ~bit, memory_order_relaxed);
+}
+
+static void run_mark(const slot *slot) {
+    const span *s = slot->span;
+    if (!slot->bin || !s || slot->cursor >= slot->limit) return;
+    uint32_t to = (uint32_t)((slot->limit - span_start(s)) / s->stride);
+    for (uint32_t i = (uint32_t)((slot->cursor - span_start(s)) / s->stride); i < to; i++)
+        atomic_fetch_or_explicit(&span_mark_bits(s)[i / 64], (uint64_t)1 << (i % 64),
+                                 memory_order_relaxed);
+}
+
+void ebb__mark_runs(void) {
+    for (const heap_thread *t = ebb__threads; t; t = t->next)
+        for (int i = 0; i < SLOTS; i++) run_mark(&t->slots[i]);
+}

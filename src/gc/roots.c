@@ -1,0 +1,197 @@
+/* roots.c - where pointers may lie outside the heap. docs/design.md, "Roots".
+ *
+ *   stacks     of every stopped thread from its stack pointer up; whole where the thread runs on
+ *              another one just now (an alternate signal stack, a coroutine's)
+ *   storage    thread-local, of every thread
+ *   segments   the writable data of the program and its libraries, less what was excluded
+ *   ranges     that the program added
+ *
+ * The system's list of mappings bounds them all, so that nothing is read that is not there. */
+#include "collector.h"
+
+enum { ROOT_RANGE, ROOT_EXCLUDED, ROOT_STACK };
+
+typedef struct registered_root {
+    uintptr_t start, end;
+    int kind;
+} registered_root;
+
+os_lock ebb__roots_lock;
+static registered_root *roots_items; /* [roots lock, or world stopped] */
+static size_t roots_count, roots_room;
+static os_ranges roots_mappings; /* [collector lock] */
+
+/* --- Registration --------------------------------------------------------------------------------
+ */
+
+/* [roots lock] */
+static int root_store(uintptr_t start, uintptr_t end, int kind) {
+    if (roots_count == roots_room) {
+        size_t bytes = max_size(2 * roots_room * sizeof *roots_items, 16 * KIB);
+        bytes = round_up(bytes, ebb__os_page_size());
+        registered_root *grown = ebb__os_map(bytes, OS_METADATA);
+        if (!grown) return EBB_ENOMEM;
+        if (roots_items) {
+            memcpy(grown, roots_items, roots_count * sizeof *grown);
+            ebb__os_unmap(roots_items, round_up(roots_room * sizeof *grown, ebb__os_page_size()),
+                          OS_METADATA);
+        }
+        roots_items = grown;
+        roots_room = bytes / sizeof *grown;
+    }
+    roots_items[roots_count++] = (registered_root){start, end, kind};
+    return 0;
+}
+
+static int root_register(const char *call, const void *start, size_t size, int kind) {
+    uintptr_t from = (uintptr_t)start;
+    if (!start || size == 0 || from + size < from)
+        return ebb__misuse(EBB_EINVAL, call, "[%p, %zu bytes) is no range", start, size);
+    if (!ebb__heap_start()) return EBB_ENOMEM;
+    ebb__critical_lock(&ebb__roots_lock);
+    int error = root_store(from, from + size, kind);
+    ebb__critical_unlock(&ebb__roots_lock);
+    return error;
+}
+
+int ebb_root_add(const void *start, size_t size) {
+    return root_register("ebb_root_add", start, size, ROOT_RANGE);
+}
+
+int ebb_root_exclude(const void *start, size_t size) {
+    return root_register("ebb_root_exclude", start, size, ROOT_EXCLUDED);
+}
+
+int ebb_stack_add(const void *start, size_t size) {
+    return root_register("ebb_stack_add", start, size, ROOT_STACK);
+}
+
+int ebb_root_remove(const void *start) {
+    int error = EBB_ENOENT;
+    ebb__critical_lock(&ebb__roots_lock);
+    for (size_t i = 0; i < roots_count && error; i++) {
+        if (roots_items[i].start != (uintptr_t)start) continue;
+        roots_items[i] = roots_items[--roots_count];
+        error = 0;
+    }
+    ebb__critical_unlock(&ebb__roots_lock);
+    if (error) return ebb__misuse(error, "ebb_root_remove", "%p was not added", start);
+    return 0;
+}
+
+/* --- Gathering [world stopped]
+ * -------------------------------------------------------------------- */
+
+static bool root_take(root_set *roots, uintptr_t start, uintptr_t end, bool stack) {
+    start = round_up(start, sizeof(void *));
+    end = round_down(end, sizeof(void *));
+    if (start >= end) return true;
+    roots->bytes += end - start;
+    if (stack) roots->stack_bytes += end - start;
+    return ebb__os_ranges_add(&roots->ranges, start, end);
+}
+
+static const registered_root *registered_stack(uintptr_t sp) {
+    for (size_t i = 0; i < roots_count; i++)
+        if (roots_items[i].kind == ROOT_STACK && sp >= roots_items[i].start &&
+            sp < roots_items[i].end)
+            return &roots_items[i];
+    return NULL;
+}
+
+/* glibc puts a thread's descriptor at the end of its stack, so the thread pointer bounds it. */
+enum { DESCRIPTOR_ROOM = 4096 };
+
+static uintptr_t stack_end(const os_range *mapping, uintptr_t sp, uintptr_t tp) {
+    bool bounds = tp > sp && tp < mapping->end;
+    return bounds ? min_size(mapping->end, tp + DESCRIPTOR_ROOM) : mapping->end;
+}
+
+/* The stack that the thread was made with, whole: for one that runs on another stack now. */
+static bool primary_take(root_set *roots, uintptr_t tp, bool main_thread) {
+    const os_range *m = main_thread ? ebb__os_mapping_of(&roots_mappings, ebb__os_main_stack())
+                                    : ebb__os_mapping_of(&roots_mappings, tp);
+    if (!m) return true;
+    return root_take(roots, m->start, stack_end(m, m->start, main_thread ? 0 : tp), true);
+}
+
+static bool stack_take(root_set *roots, const stopped_thread *t) {
+    const registered_root *coroutine = registered_stack(t->sp);
+    const os_range *m = ebb__os_mapping_of(&roots_mappings, t->sp);
+    bool main_thread = t->tid == ebb__os_pid();
+    if (!m) return false;
+    uintptr_t end = stack_end(m, t->sp, t->tp);
+    if (coroutine) end = min_size(m->end, coroutine->end);
+    if (t->alternate.end) end = min_size(m->end, t->alternate.end);
+    if (!root_take(roots, t->sp, end, true)) return false;
+    bool primary = main_thread ? m == ebb__os_mapping_of(&roots_mappings, ebb__os_main_stack())
+                               : t->tp > t->sp && t->tp < m->end;
+    if (primary && !coroutine && !t->alternate.end) return true;
+    return primary_take(roots, t->tp, main_thread);
+}
+
+static bool threads_take(root_set *roots, uintptr_t sp) {
+    size_t room;
+    stopped_thread *table = ebb__world_threads(&room);
+    stopped_thread self = {.tid = ebb__os_tid(), .sp = sp, .tp = ebb__os_thread_pointer()};
+    if (!ebb__os_on_alternate_stack(&self.alternate)) self.alternate = (os_range){0, 0};
+    if (!stack_take(roots, &self)) return false;
+    ebb__os_thread_storage(self.tp, &roots_mappings, &roots->ranges);
+    for (size_t i = 0; i < room; i++) {
+        const stopped_thread *t = &table[i];
+        if (t->tid == 0 || t->sp == 0) continue;
+        if (!stack_take(roots, t)) return false;
+        ebb__os_thread_storage(t->tp, &roots_mappings, &roots->ranges);
+        if (t->parked) {
+            uintptr_t registers = (uintptr_t)t->parked->parked_registers;
+            root_take(roots, registers, registers + sizeof t->parked->parked_registers, true);
+        }
+    }
+    return true;
+}
+
+/* [start, end) less the excluded ranges from the i-th on. */
+static bool segment_take(root_set *roots, uintptr_t start, uintptr_t end, size_t i) {
+    for (; i < roots_count && start < end; i++) {
+        const registered_root *r = &roots_items[i];
+        if (r->kind != ROOT_EXCLUDED || r->end <= start || r->start >= end) continue;
+        if (r->start > start && !segment_take(roots, start, r->start, i + 1)) return false;
+        start = r->end;
+    }
+    return root_take(roots, start, end, false);
+}
+
+/* A segment in parts that are mapped readable and writable. */
+static bool segments_take(root_set *roots, const os_ranges *segments) {
+    for (size_t i = 0; i < segments->count; i++) {
+        uintptr_t at = segments->items[i].start, end = segments->items[i].end;
+        while (at < end) {
+            const os_range *m = ebb__os_mapping_of(&roots_mappings, at);
+            uintptr_t next = m ? min_size(m->end, end) : round_up(at + 1, ebb__os_page_size());
+            if (m && !segment_take(roots, at, next, 0)) return false;
+            at = next;
+        }
+    }
+    return true;
+}
+
+static bool registered_take(root_set *roots) {
+    size_t room;
+    stopped_thread *table = ebb__world_threads(&room);
+    for (size_t i = 0; i < roots_count; i++) {
+        const registered_root *r = &roots_items[i];
+        bool used = false;
+        if (r->kind == ROOT_EXCLUDED) continue;
+        for (size_t k = 0; r->kind == ROOT_STACK && k < room; k++)
+            used |= table[k].tid != 0 && table[k].sp >= r->start && table[k].sp < r->end;
+        if (!used && !root_take(roots, r->start, r->end, r->kind == ROOT_STACK)) return false;
+    }
+    return true;
+}
+
+bool ebb__roots_gather(root_set *roots, const os_ranges *segments, uintptr_t sp) {
+    roots->ranges.count = 0;
+    roots->bytes = roots->stack_bytes = 0;
+    return ebb__os_mappings(&roots_mappings) && threads_take(roots, sp) &&
+           segments_take(roots, segments) && registered_take(roots);
+}

@@ -1,0 +1,102 @@
+/* service.c - the library's own background thread: runs finalizers, collects when the program is
+ * idle, gives pages back. docs/design.md, "Giving memory back".
+ *
+ * It sleeps until a cycle ends or a finalizer is set, then looks about once a second until there is
+ * nothing left to do, and from then on every two minutes. While the program allocates, pages free
+ * for longer than two seconds go back, less what the heap will need to reach its goal. When it has
+ * been quiet for a few seconds (EBB_GC=idle=SECONDS|off), one collection is made and everything
+ * free goes back: an idle program is small within ten seconds. */
+#include "collector.h"
+
+#define TICK_NS  ((uint64_t)1000000000)
+#define QUIET_NS ((uint64_t)120 * 1000000000)
+#define AGE_NS   ((uint64_t)2 * 1000000000)
+#define STEP     ((size_t)256 * MIB)
+
+static struct {
+    _Atomic(uint32_t) started; /* 0 or 1; changed by need and in a forked child */
+    _Atomic(uint32_t) work;    /* bumped by need; the thread waits on it */
+    uint64_t cycles;           /* the thread's own, as is what follows: as of the last tick */
+    size_t claimed;
+    unsigned quiet_ticks;
+    bool settled; /* an idle collection was made since the program last worked */
+} service;
+
+static bool program_quiet(void) {
+    size_t claimed = atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
+    uint64_t cycles = atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed);
+    bool quiet = claimed == service.claimed && cycles == service.cycles;
+    service.claimed = claimed;
+    service.cycles = cycles;
+    return quiet;
+}
+
+static size_t heap_in_use(void) {
+    const zone *z = ebb__space.zones;
+    return (z[ZONE_SCAN].in_use_pages + z[ZONE_DATA].in_use_pages) << PAGE_SHIFT;
+}
+
+/* The free resident bytes that the heap will want before its next cycle. */
+static size_t pages_to_keep(void) {
+    size_t goal = atomic_load_explicit(&ebb__cycle.goal, memory_order_relaxed);
+    size_t used = heap_in_use();
+    return goal < SIZE_MAX / 2 && goal + goal / 10 > used ? goal + goal / 10 - used : 0;
+}
+
+static void idle_collect(void) {
+    if (heap_in_use() > MIB) ebb__collect(CAUSE_IDLE);
+    ebb_finalizers_run();
+    ebb__pages_return(UINT64_MAX, 0, SIZE_MAX);
+    program_quiet();
+    service.settled = true;
+}
+
+/* One look. True when there is reason to look again soon. */
+static bool service_tick(void) {
+    ebb_finalizers_run();
+    unsigned idle = (unsigned)ebb__settings.idle_seconds;
+    if (!program_quiet()) {
+        service.quiet_ticks = 0;
+        service.settled = false;
+    } else if (idle != 0 && !service.settled && ++service.quiet_ticks >= idle) {
+        idle_collect();
+    }
+    if (!service.settled) ebb__pages_return(ebb__os_now_ns() - AGE_NS, pages_to_keep(), STEP);
+    return !service.settled;
+}
+
+static void *service_thread(void *unused) {
+    (void)unused;
+    bool soon = true;
+    for (;;) {
+        uint32_t work = atomic_load_explicit(&service.work, memory_order_acquire);
+        bool waited_long = !soon;
+        soon = service_tick();
+        if (!soon && waited_long) { /* two quiet minutes: once more */
+            service.settled = false;
+            service.quiet_ticks = 0;
+            soon = true;
+        }
+        ebb__os_wait(&service.work, work, soon ? TICK_NS : QUIET_NS);
+        /* A cycle ended: finalizers may be due now, the rest has its time. */
+        ebb_finalizers_run();
+    }
+    return NULL;
+}
+
+void ebb__service_need(void) {
+    uint32_t none = 0;
+    atomic_fetch_add_explicit(&service.work, 1, memory_order_release);
+    ebb__os_wake(&service.work, false);
+    if (!atomic_compare_exchange_strong_explicit(&service.started, &none, 1, memory_order_acq_rel,
+                                                 memory_order_relaxed))
+        return;
+    if (ebb__os_thread(service_thread, NULL, ebb__settings.signal) != 0)
+        atomic_store_explicit(&service.started, 0, memory_order_release);
+}
+
+void ebb__service_forked(void) {
+    atomic_store_explicit(&service.started, 0, memory_order_relaxed);
+    service.quiet_ticks = 0;
+    service.settled = false;
+}

@@ -1,0 +1,321 @@
+/* world.c - stopping all threads, and letting them go. docs/design.md, "Stopping the world".
+ *
+ * Threads are listed from the system, again and again until a list names nobody new, and each is
+ * sent a signal, whose handler says where its stack is and waits. A thread in a critical section of
+ * the heap stops when it leaves that instead. A thread in a bracketed blocking call is not
+ * signalled: it left its registers behind, and waits at the end of the bracket if it gets there.
+ *
+ *   EMPTY -> WAITING     the stopper, before it sends the signal
+ *   WAITING -> CLAIMED   the thread, once, whether in the handler or at the end of a section
+ *   CLAIMED -> STOPPED   the thread, its fields filled
+ *   WAITING -> GONE      the stopper, finding that the thread ended */
+#include "collector.h"
+
+enum thread_state { STATE_EMPTY, STATE_WAITING, STATE_CLAIMED, STATE_STOPPED, STATE_GONE };
+enum park_state { PARK_RUNNING, PARK_PARKED, PARK_HELD };
+enum { EXEMPT_MAX = 80 };
+
+#define RESEND_NS  ((uint64_t)50 * 1000000)
+#define GIVE_UP_NS ((uint64_t)1000 * 1000000)  /* for a thread that blocks the signal */
+#define STUCK_NS   ((uint64_t)30000 * 1000000) /* for any thread */
+
+static struct {
+    _Atomic(bool) stopping;       /* release by the stopper when the table is ready */
+    _Atomic(uint32_t) generation; /* threads wait for it to change */
+    _Atomic(uint32_t) stopped;    /* threads that reached STOPPED: the stopper waits on it */
+    stopped_thread *table;        /* open addressing by tid; stable while stopping */
+    size_t room, count;
+    int *tids; /* as listed last */
+    size_t tids_room;
+    _Atomic(int) exempt[EXEMPT_MAX]; /* release by the thread, acquire by the stopper */
+} world;
+
+void ebb__world_exempt(void) {
+    for (int i = 0; i < EXEMPT_MAX; i++) {
+        int free = 0;
+        if (atomic_compare_exchange_strong_explicit(&world.exempt[i], &free, ebb__os_tid(),
+                                                    memory_order_release, memory_order_relaxed))
+            return;
+    }
+    ebb__fail("ebb", "too many threads of its own");
+}
+
+void ebb__world_forked(void) {
+    for (int i = 0; i < EXEMPT_MAX; i++)
+        atomic_store_explicit(&world.exempt[i], 0, memory_order_relaxed);
+}
+
+static bool tid_exempt(int tid) {
+    for (int i = 0; i < EXEMPT_MAX; i++) {
+        int exempt = atomic_load_explicit(&world.exempt[i], memory_order_acquire);
+        if (exempt == tid) return true;
+        if (exempt == 0) return false;
+    }
+    return false;
+}
+
+/* --- The table ---------------------------------------------------------------------------------
+ */
+
+/* The thread's entry, or the empty one where it belongs. */
+static stopped_thread *entry_of(int tid) {
+    size_t at = (size_t)tid * 2654435761u % world.room;
+    while (world.table[at].tid != 0 && world.table[at].tid != tid) at = (at + 1) % world.room;
+    return &world.table[at];
+}
+
+static bool table_start(size_t threads) {
+    size_t page = ebb__os_page_size(), need = 2 * threads + 64;
+    if (world.room < need) {
+        if (world.table)
+            ebb__os_unmap(world.table, round_up(world.room * sizeof *world.table, page),
+                          OS_METADATA);
+        world.table = ebb__os_map(round_up(need * sizeof *world.table, page), OS_METADATA);
+        world.room = world.table ? need : 0;
+        if (!world.table) return false;
+    }
+    memset(world.table, 0, world.room * sizeof *world.table);
+    world.count = 0;
+    atomic_store_explicit(&world.stopped, 0, memory_order_relaxed);
+    return true;
+}
+
+/* Lists the threads into world.tids. Their number, or -1. */
+static int threads_list(void) {
+    for (;;) {
+        int n = ebb__os_threads(world.tids, (int)world.tids_room);
+        if (n < 0) return -1;
+        if ((size_t)n <= world.tids_room) return n;
+        size_t page = ebb__os_page_size();
+        if (world.tids) ebb__os_unmap(world.tids, world.tids_room * sizeof(int), OS_METADATA);
+        size_t bytes = round_up((size_t)n * 2 * sizeof(int), page);
+        world.tids = ebb__os_map(bytes, OS_METADATA);
+        world.tids_room = world.tids ? bytes / sizeof(int) : 0;
+        if (!world.tids) return -1;
+    }
+}
+
+/* --- The threads' side --------------------------------------------------------------------------
+ */
+
+static void world_wait(uintptr_t sp, void *unused) {
+    (void)unused;
+    uint32_t generation = atomic_load_explicit(&world.generation, memory_order_acquire);
+    if (!atomic_load_explicit(&world.stopping, memory_order_acquire)) return;
+    stopped_thread *me = entry_of(ebb__os_tid());
+    uint32_t waiting = STATE_WAITING;
+    if (me->tid == 0 ||
+        !atomic_compare_exchange_strong_explicit(&me->state, &waiting, STATE_CLAIMED,
+                                                 memory_order_acquire, memory_order_relaxed))
+        return;
+    me->sp = sp;
+    me->tp = ebb__os_thread_pointer();
+    if (!ebb__os_on_alternate_stack(&me->alternate)) me->alternate = (os_range){0, 0};
+    atomic_store_explicit(&me->state, STATE_STOPPED, memory_order_release);
+    atomic_fetch_add_explicit(&world.stopped, 1, memory_order_release);
+    ebb__os_wake(&world.stopped, false);
+    while (atomic_load_explicit(&world.generation, memory_order_acquire) == generation)
+        ebb__os_wait(&world.generation, generation, UINT64_MAX);
+}
+
+static void world_signal(uintptr_t sp) {
+    if (ebb__critical.depth > 0)
+        ebb__critical.pending = true;
+    else
+        world_wait(sp, NULL);
+}
+
+void ebb__critical_stop(void) {
+    ebb__critical.pending = false;
+    ebb__os_with_registers(world_wait, NULL);
+}
+
+/* --- Bracketed blocking calls --------------------------------------------------------------------
+ */
+
+/* The frames between sp and parked_sp go away when ebb_blocking_begin returns; what its caller had
+ * in registers is in them, and is copied. */
+static void park_here(uintptr_t sp, void *record) {
+    heap_thread *t = record;
+    size_t bytes = t->parked_sp - sp;
+    if (bytes > sizeof t->parked_registers)
+        ebb__fail("ebb_blocking_begin", "a frame of %zu bytes is larger than foreseen", bytes);
+    memcpy(t->parked_registers, (void *)sp, bytes);
+    t->parked_tp = ebb__os_thread_pointer();
+}
+
+__attribute__((noinline)) void ebb_blocking_begin(void) {
+    heap_thread *t = ebb__thread_start();
+    if (!t) return;
+    if (atomic_load_explicit(&t->parked, memory_order_relaxed) != PARK_RUNNING) {
+        ebb__misuse(EBB_EINVAL, "ebb_blocking_begin", "called twice without ebb_blocking_end");
+        return;
+    }
+    t->parked_sp = (uintptr_t)__builtin_frame_address(0);
+    memset(t->parked_registers, 0, sizeof t->parked_registers);
+    ebb__os_with_registers(park_here, t);
+    atomic_store_explicit(&t->parked, PARK_PARKED, memory_order_release);
+}
+
+void ebb_blocking_end(void) {
+    heap_thread *t = ebb__self;
+    uint32_t parked = PARK_PARKED;
+    if (!t || atomic_load_explicit(&t->parked, memory_order_relaxed) == PARK_RUNNING) {
+        ebb__misuse(EBB_EINVAL, "ebb_blocking_end", "called without ebb_blocking_begin");
+        return;
+    }
+    while (!atomic_compare_exchange_strong_explicit(&t->parked, &parked, PARK_RUNNING,
+                                                    memory_order_acquire, memory_order_relaxed)) {
+        ebb__os_wait(&t->parked, PARK_HELD, UINT64_MAX);
+        parked = PARK_PARKED;
+    }
+}
+
+static void parked_hold(int self) {
+    for (heap_thread *t = ebb__threads; t; t = t->next) {
+        uint32_t parked = PARK_PARKED;
+        if (t->tid == 0 || t->tid == self) continue;
+        if (!atomic_compare_exchange_strong_explicit(&t->parked, &parked, PARK_HELD,
+                                                     memory_order_acquire, memory_order_relaxed))
+            continue;
+        stopped_thread *entry = entry_of(t->tid);
+        *entry = (stopped_thread){.tid = t->tid,
+                                  .sp = t->parked_sp,
+                                  .tp = t->parked_tp,
+                                  .parked = t,
+                                  .state = STATE_STOPPED};
+        if (++world.count > world.room / 2) break;
+    }
+}
+
+static void parked_release(void) {
+    for (heap_thread *t = ebb__threads; t; t = t->next) {
+        uint32_t held = PARK_HELD;
+        if (atomic_compare_exchange_strong_explicit(&t->parked, &held, PARK_PARKED,
+                                                    memory_order_release, memory_order_relaxed))
+            ebb__os_wake(&t->parked, true);
+    }
+}
+
+/* --- The stopper's side --------------------------------------------------------------------------
+ */
+
+/* Adds and signals those of the listed threads that are new. How many, or -1: the table is full. */
+static int threads_signal(int listed, int self) {
+    int added = 0;
+    for (int i = 0; i < listed; i++) {
+        int tid = world.tids[i];
+        if (tid == self || tid_exempt(tid)) continue;
+        stopped_thread *entry = entry_of(tid);
+        if (entry->tid != 0) continue;
+        if (++world.count > world.room / 2) return -1;
+        entry->sent_ns = ebb__os_now_ns();
+        atomic_store_explicit(&entry->state, STATE_WAITING, memory_order_relaxed);
+        entry->tid = tid;
+        atomic_thread_fence(memory_order_seq_cst);
+        if (!ebb__os_stop_send(tid, ebb__settings.signal))
+            atomic_store_explicit(&entry->state, STATE_GONE, memory_order_relaxed);
+        added++;
+    }
+    return added;
+}
+
+/* The first thread that has not stopped. */
+static stopped_thread *straggler(void) {
+    for (size_t i = 0; i < world.room; i++) {
+        uint32_t state = atomic_load_explicit(&world.table[i].state, memory_order_acquire);
+        if (world.table[i].tid != 0 && (state == STATE_WAITING || state == STATE_CLAIMED))
+            return &world.table[i];
+    }
+    return NULL;
+}
+
+/* A thread has been silent for a while: sends again, finds it gone, or gives up (EBB_EBUSY). */
+static int straggler_prod(stopped_thread *t, uint64_t now) {
+    char name[32];
+    enum os_silence why = ebb__os_silence(t->tid, ebb__settings.signal, name, sizeof name);
+    uint32_t waiting = STATE_WAITING;
+    if (why == OS_SILENCE_GONE) {
+        atomic_compare_exchange_strong_explicit(&t->state, &waiting, STATE_GONE,
+                                                memory_order_relaxed, memory_order_relaxed);
+        return 0;
+    }
+    uint64_t silent = now - t->sent_ns;
+    if (silent > (why == OS_SILENCE_BLOCKED ? GIVE_UP_NS : STUCK_NS)) {
+        ebb__warn("thread %d (%s) %s signal %d: no collection while it does", t->tid, name,
+                  why == OS_SILENCE_BLOCKED ? "blocks" : "does not answer", ebb__settings.signal);
+        return EBB_EBUSY;
+    }
+    if (why == OS_SILENCE_UNKNOWN) ebb__os_stop_send(t->tid, ebb__settings.signal);
+    return 0;
+}
+
+static int stragglers_wait(void) {
+    for (stopped_thread *t; (t = straggler()) != NULL;) {
+        uint32_t stopped = atomic_load_explicit(&world.stopped, memory_order_acquire);
+        uint32_t state = atomic_load_explicit(&t->state, memory_order_acquire);
+        if (state != STATE_WAITING && state != STATE_CLAIMED) continue;
+        ebb__os_wait(&world.stopped, stopped, RESEND_NS);
+        if (atomic_load_explicit(&world.stopped, memory_order_acquire) != stopped) continue;
+        int error = straggler_prod(t, ebb__os_now_ns());
+        if (error) return error;
+    }
+    return 0;
+}
+
+static void world_open(void) {
+    atomic_store_explicit(&world.stopping, false, memory_order_release);
+    atomic_fetch_add_explicit(&world.generation, 1, memory_order_release);
+    ebb__os_wake(&world.generation, true);
+    parked_release();
+}
+
+/* One try: EBB_ENOMEM asks for another with a larger table. */
+static int world_try(int self) {
+    int listed = threads_list();
+    if (listed < 0 || !table_start((size_t)listed)) return EBB_EBUSY;
+    ebb__critical_lock(&ebb__threads_lock);
+    parked_hold(self);
+    ebb__critical_unlock(&ebb__threads_lock);
+    atomic_store_explicit(&world.stopping, true, memory_order_release);
+    for (;;) {
+        int added = threads_signal(listed, self);
+        int error = added < 0 ? EBB_ENOMEM : stragglers_wait();
+        if (error) {
+            world_open();
+            return error;
+        }
+        if (added == 0) return 0;
+        listed = threads_list();
+        if (listed < 0) {
+            world_open();
+            return EBB_EBUSY;
+        }
+    }
+}
+
+int ebb__world_stop(void) {
+    int self = ebb__os_tid(), error;
+    do error = world_try(self);
+    while (error == EBB_ENOMEM);
+    return error;
+}
+
+void ebb__world_resume(void) {
+    world_open();
+}
+
+stopped_thread *ebb__world_threads(size_t *count) {
+    *count = world.room;
+    return world.table;
+}
+
+bool ebb__world_has(int tid) {
+    return entry_of(tid)->tid == tid &&
+           atomic_load_explicit(&entry_of(tid)->state, memory_order_relaxed) == STATE_STOPPED;
+}
+
+void ebb__world_start(void) {
+    if (ebb__os_stop_install(ebb__settings.signal, world_signal) != 0)
+        ebb__fail("ebb", "signal %d cannot be used to stop threads", ebb__settings.signal);
+}

@@ -1,0 +1,96 @@
+/* stats.c - ebb_stats: every byte that Ebb has mapped, in one stop. docs/design.md, "Statistics".
+ *
+ * Pages are counted by the zones, objects by their bits, so the classes add up by construction of
+ * the heap, not of this file: what the walk finds is checked against what the zones say. */
+#include "../gc/collector.h"
+#include "../../include/ebb/stats.h"
+
+static uint64_t bits_total(const span *s) {
+    uint64_t n = 0;
+    for (uint32_t w = 0; w * 64 < s->count; w++)
+        n += (uint64_t)__builtin_popcountll(
+            atomic_load_explicit(&span_alloc_bits(s)[w], memory_order_relaxed));
+    return n;
+}
+
+static void stats_spans(struct ebb_stats *out) {
+    for (uint32_t n = 1; n < ebb__space.span_count; n++) {
+        const span *s = span_at(n);
+        if (s->state < SPAN_SMALL) continue;
+        uint64_t have = bits_total(s);
+        out->live_objects += have;
+        out->live += have * s->stride;
+        out->slots_free += (s->count - have) * s->stride;
+    }
+}
+
+/* What threads have claimed but not handed out is free, and not yet allocated. */
+static void stats_threads(struct ebb_stats *out) {
+    for (const heap_thread *t = ebb__threads; t; t = t->next) {
+        out->alloc_bytes += t->alloc_bytes;
+        out->alloc_objects += t->alloc_objects;
+        for (int i = 0; i < SLOTS; i++) {
+            const slot *slot = &t->slots[i];
+            if (!slot->bin || slot->cursor >= slot->limit) continue;
+            uint64_t bytes = slot->limit - slot->cursor, objects = bytes / slot->bin->stride;
+            out->alloc_bytes -= bytes;
+            out->alloc_objects -= objects;
+            out->live -= bytes;
+            out->live_objects -= objects;
+            out->slots_free += bytes;
+        }
+    }
+}
+
+static void stats_zones(struct ebb_stats *out) {
+    for (int i = 0; i < ZONE_COUNT; i++) {
+        const zone *z = &ebb__space.zones[i];
+        out->heap_used += (uint64_t)z->in_use_pages << PAGE_SHIFT;
+        out->heap_free += (uint64_t)z->resident_free_pages << PAGE_SHIFT;
+        out->heap_returned += (uint64_t)(z->free_pages - z->resident_free_pages) << PAGE_SHIFT;
+    }
+    out->metadata = atomic_load_explicit(&ebb__os_mapped[OS_METADATA], memory_order_relaxed);
+    out->offheap = atomic_load_explicit(&ebb__os_mapped[OS_OFFHEAP], memory_order_relaxed);
+    out->mapped = atomic_load_explicit(&ebb__os_mapped[OS_HEAP], memory_order_relaxed) +
+                  out->metadata + out->offheap;
+}
+
+static void stats_collector(struct ebb_stats *out) {
+    const cycle_state *c = &ebb__cycle;
+    out->freed_bytes = atomic_load_explicit(&ebb__heap_freed_bytes, memory_order_relaxed);
+    out->freed_objects = atomic_load_explicit(&ebb__heap_freed_objects, memory_order_relaxed);
+    out->returned_total = atomic_load_explicit(&ebb__pages_returned_total, memory_order_relaxed);
+    out->cycles = c->cycles;
+    out->cycles_forced = c->forced;
+    out->goal = atomic_load_explicit(&c->goal, memory_order_relaxed);
+    out->limit = atomic_load_explicit(&ebb__space_limit, memory_order_relaxed);
+    out->marked_live = c->last.live;
+    out->last_cycle_ns = c->last_wall_ns;
+    out->pause_total_ns = c->pause_total_ns;
+    out->pause_last_ns = c->last.pause_ns;
+    out->pause_max_ns = c->pause_max_ns;
+    out->cpu_ns = c->cpu_ns;
+    out->roots_bytes = c->last.root_bytes;
+    out->stack_bytes = c->last.stack_bytes;
+    out->finalizers = atomic_load_explicit(&ebb__finalizer_count, memory_order_relaxed);
+    out->finalizers_due = ebb__finalizers_due();
+}
+
+static void stats_stopped(void *arg) {
+    struct ebb_stats *out = arg;
+    stats_zones(out);
+    stats_spans(out);
+    stats_threads(out);
+    stats_collector(out);
+    out->tail_waste = out->heap_used - out->live - out->slots_free;
+}
+
+void ebb_stats(struct ebb_stats *out) {
+    if (!out) {
+        ebb__misuse(EBB_EINVAL, "ebb_stats", "the pointer is null");
+        return;
+    }
+    memset(out, 0, sizeof *out);
+    if (ebb__with_world_stopped(stats_stopped, out) != 0) stats_stopped(out);
+    out->rss = ebb__os_rss();
+}

@@ -1,0 +1,40 @@
+/* trace.c - EBB_DEBUG=gctrace=1: a line a cycle, in the order that readers of Go's know.
+ * docs/design.md, "Trace".
+ *
+ *   gc N @SECONDSs P%: STOP+MARK+SWEEP ms clock, CPU ms cpu, START->END->LIVE MB, GOAL MB goal,
+ *   STACKS MB stacks, ROOTS MB roots, N P, name=value … */
+#include "../gc/collector.h"
+
+static const char *const cause_names[CAUSE_COUNT] = {
+    [CAUSE_FORCED] = "forced", [CAUSE_GROWTH] = "growth", [CAUSE_LIMIT] = "limit",
+    [CAUSE_IDLE] = "idle",     [CAUSE_STRESS] = "stress",
+};
+
+static double ms(uint64_t ns) {
+    return (double)ns / 1e6;
+}
+
+static double mb(size_t bytes) {
+    return (double)bytes / (double)MIB;
+}
+
+static void trace_print(const cycle_record *r) {
+    uint64_t age = ebb__os_now_ns() - ebb__cycle.start_ns;
+    double share = 100.0 * (double)ebb__cycle.cpu_ns / ((double)age * (double)ebb__os_cpus());
+    char goal[32] = "no";
+    if (r->goal < SIZE_MAX / 2) snprintf(goal, sizeof goal, "%.0f MB", mb(r->goal));
+    ebb__warn("gc %llu @%.3fs %.0f%%: %.3f+%.3f+%.3f ms clock, %.3f ms cpu, %.0f->%.0f->%.0f MB, "
+              "%s goal, %.1f MB stacks, %.1f MB roots, %u P cause=%s freed=%zu footprint=%zu "
+              "pause_ms=%.3f finalizers=%llu",
+              (unsigned long long)r->number, (double)age / 1e9, share, ms(r->stop_ns),
+              ms(r->mark_ns), ms(r->sweep_ns), ms(r->cpu_ns), mb(r->heap_before), mb(r->heap_after),
+              mb(r->live), goal, mb(r->stack_bytes), mb(r->root_bytes), r->markers,
+              cause_names[r->cause], r->freed_bytes, r->footprint, ms(r->pause_ns),
+              (unsigned long long)r->finalizers_due);
+}
+
+static void trace_cycle_end(const cycle_record *record) {
+    if (ebb__settings.trace) trace_print(record);
+}
+
+const struct gc_hooks ebb__gc_hooks = {.cycle_end = trace_cycle_end};
