@@ -144,13 +144,13 @@ EBB_API size_t ebb_region_bytes(const ebb_region *region);
 
 /* Gives all of it back to the system; the pool is empty and usable (and no root).
  * Threads: one at a time.   Collects: never. */
-#define ebb_pool_release(pool) ebb__pool_release(&(pool)->as.core, EBB__POOL_SPEC(pool))
+#define ebb_pool_release(pool) ebb__pool_release(EBB__CORE(pool), EBB__POOL_SPEC(pool))
 
 /* From now on the collector searches the slots for pointers to heap objects, word by word. Undone
  * by ebb_pool_release only.
  * Returns / errors: 0; EBB_ENOMEM, and the pool is then no root.
  * Threads: one at a time.   Collects: never. */
-#define ebb_pool_root(pool) ebb__pool_root(&(pool)->as.core, EBB__POOL_SPEC(pool))
+#define ebb_pool_root(pool) ebb__pool_root(EBB__CORE(pool), EBB__POOL_SPEC(pool))
 
 /* --- String banks --------------------------------------------------------------------------- */
 
@@ -355,6 +355,8 @@ EBB_API void ebb__pool_release(ebb__pool *pool, ebb__pool_spec spec);
         } as;                                 \
     } name
 
+/* A cast, so that a null pointer comes out as one. */
+#define EBB__CORE(pool)   ((__typeof__(&(pool)->as.core))(pool))
 #define EBB__ITEM(pool)   __typeof__(*(pool)->as.item_type)
 #define EBB__HANDLE(pool) __typeof__(*(pool)->as.handle_type)
 #define EBB__WORDS(h)     (sizeof((h).word) / sizeof(uint32_t))
@@ -373,7 +375,7 @@ EBB_API void ebb__pool_release(ebb__pool *pool, ebb__pool_spec spec);
         __typeof__(pool) ebb__p = (pool);                                                     \
         EBB__ITEM(ebb__p) ebb__value = (value), *ebb__item;                                   \
         EBB__HANDLE(ebb__p) ebb__h;                                                           \
-        ebb__item = ebb__pool_new(&ebb__p->as.core, EBB__POOL_SPEC(ebb__p), ebb__h.word);     \
+        ebb__item = ebb__pool_new(EBB__CORE(ebb__p), EBB__POOL_SPEC(ebb__p), ebb__h.word);     \
         if (ebb__item) *ebb__item = ebb__value;                                               \
         ebb__h;                                                                               \
     }))
@@ -382,7 +384,7 @@ EBB_API void ebb__pool_release(ebb__pool *pool, ebb__pool_spec spec);
     (__extension__({                                                                          \
         __typeof__(pool) ebb__p = (pool);                                                     \
         EBB__HANDLE(ebb__p) *ebb__h = (handle_out);                                           \
-        (EBB__ITEM(ebb__p) *)ebb__pool_new(&ebb__p->as.core, EBB__POOL_SPEC(ebb__p),          \
+        (EBB__ITEM(ebb__p) *)ebb__pool_new(EBB__CORE(ebb__p), EBB__POOL_SPEC(ebb__p),          \
                                            ebb__h ? ebb__h->word : NULL);                     \
     }))
 
@@ -391,7 +393,7 @@ EBB_API void ebb__pool_release(ebb__pool *pool, ebb__pool_spec spec);
     (__extension__({                                                                          \
         __typeof__(pool) ebb__p = (pool);                                                     \
         const EBB__HANDLE(ebb__p) ebb__h = (handle);                                          \
-        call(&ebb__p->as.core, EBB__POOL_SPEC(ebb__p), ebb__h.word);                          \
+        call(EBB__CORE(ebb__p), EBB__POOL_SPEC(ebb__p), ebb__h.word);                          \
     }))
 
 #define EBB__POOL_GET(pool, handle) \
@@ -406,8 +408,8 @@ EBB_API void ebb__pool_release(ebb__pool *pool, ebb__pool_spec spec);
 #define EBB__POOL_EACH3(at, pool, h, i)                                                       \
     for (uint64_t at = 0, at##_once = 1; at##_once; at##_once = 0)                            \
         for (EBB__HANDLE(pool) h; at##_once; at##_once = 0)                                   \
-            for (EBB__ITEM(pool) *i; (i = ebb__pool_next(&(pool)->as.core,                    \
-                                                         EBB__POOL_SPEC(pool), &at, h.word)) != NULL;)
+            for (EBB__ITEM(pool) *i;                                                          \
+                 (i = ebb__pool_next(EBB__CORE(pool), EBB__POOL_SPEC(pool), &at, h.word)) != NULL;)
 
 /* clang-format on */
 
