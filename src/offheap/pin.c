@@ -1,0 +1,65 @@
+/* pin.c - numbers that keep heap objects alive.
+ *
+ * All pins are slots of one pool of pointers that is a root. The pool's generations make a pin that
+ * was undone harmless, wherever its number may still be stored. One lock guards it. The collector
+ * needs neither: it reads the slots as it reads any root, also while a thread that it has stopped
+ * holds the lock. See "Off-heap" in docs/design.md. */
+#include "offheap.h"
+#include "../../include/ebb/gc.h"
+#include "../../include/ebb/heap.h"
+
+EBB_POOL(pin_pool, void *);
+
+static os_lock pin_lock; /* before the collector's own locks */
+static pin_pool pins;    /* [pin_lock] */
+
+static pin_pool_handle pin_handle(ebb_handle pin) {
+    return (pin_pool_handle){{(uint32_t)pin, (uint32_t)(pin >> 32)}};
+}
+
+/* A slot for p, or the null handle. */
+static ebb_handle pin_add(void *p) {
+    pin_pool_handle handle = {{0}};
+    ebb__pool_spec spec = EBB__POOL_SPEC(&pins);
+    ebb__os_lock(&pin_lock);
+    if (ebb_pool_root(&pins) == 0) {
+        void **slot = ebb__pool_new_locked(&pins.as.core, spec, handle.word, &pin_lock);
+        if (slot) *slot = p;
+    }
+    ebb__os_unlock(&pin_lock);
+    return ebb_handle_number(handle);
+}
+
+ebb_handle ebb_pin(const void *p) {
+    if (!ebb_base_of(p)) {
+        ebb__misuse(EBB_ENOTHEAP, "ebb_pin", "%p does not point into Ebb's heap", p);
+        return 0;
+    }
+    return pin_add((void *)(uintptr_t)p);
+}
+
+void *ebb_pin_get(ebb_handle pin) {
+    ebb__os_lock(&pin_lock);
+    void **slot = ebb_pool_get(&pins, pin_handle(pin));
+    void *p = slot ? *slot : NULL;
+    ebb__os_unlock(&pin_lock);
+    return p;
+}
+
+int ebb_unpin(ebb_handle pin) {
+    pin_pool_handle handle = pin_handle(pin);
+    ebb__os_lock(&pin_lock);
+    bool good = ebb_pool_get(&pins, handle) != NULL;
+    if (good) ebb_pool_remove(&pins, handle);
+    ebb__os_unlock(&pin_lock);
+    if (good) return 0;
+    return ebb__misuse(EBB_ESTALE, "ebb_unpin", "pin 0x%llx is %s", (unsigned long long)pin,
+                       pin ? "stale: it was unpinned before" : "null");
+}
+
+size_t ebb_pin_count(void) {
+    ebb__os_lock(&pin_lock);
+    size_t count = ebb_pool_len(&pins);
+    ebb__os_unlock(&pin_lock);
+    return count;
+}
