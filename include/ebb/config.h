@@ -32,18 +32,18 @@
 #endif
 
 /* One table: code, number, message. */
-#define EBB_ERRORS(X)                                                                              \
-    X(EBB_OK, 0, "no error")                                                                       \
-    X(EBB_ENOMEM, -1, "out of memory, or the memory limit is reached")                             \
-    X(EBB_EINVAL, -2, "argument out of its range")                                                 \
-    X(EBB_ENOTHEAP, -3, "the pointer is null or does not point into Ebb's heap")                   \
-    X(EBB_ENOTBASE, -4, "the pointer points inside an object, not to its start")                   \
-    X(EBB_EDOUBLE, -5, "the object has been released before")                                      \
-    X(EBB_ESTALE, -6, "the handle refers to something released")                                   \
-    X(EBB_EEXIST, -7, "it is there already")                                                       \
-    X(EBB_ENOENT, -8, "there is no such thing")                                                    \
-    X(EBB_EBUSY, -9, "it is in use by another thread")                                             \
-    X(EBB_ESYSTEM, -10, "a system call failed; errno has its reason")
+#define EBB_ERRORS(X)                                                         \
+ X(EBB_OK, 0, "no error")                                                     \
+ X(EBB_ENOMEM, -1, "out of memory, or the memory limit is reached")           \
+ X(EBB_EINVAL, -2, "argument out of its range")                               \
+ X(EBB_ENOTHEAP, -3, "the pointer is null or does not point into Ebb's heap") \
+ X(EBB_ENOTBASE, -4, "the pointer points inside an object, not to its start") \
+ X(EBB_EDOUBLE, -5, "the object has been released before")                    \
+ X(EBB_ESTALE, -6, "the handle refers to something released")                 \
+ X(EBB_EEXIST, -7, "it is there already")                                     \
+ X(EBB_ENOENT, -8, "there is no such thing")                                  \
+ X(EBB_EBUSY, -9, "it is in use by another thread")                           \
+ X(EBB_ESYSTEM, -10, "a system call failed; errno has its reason")
 
 enum ebb_error {
 #define EBB__ERROR_ENUM(name, number, text) name = number,

@@ -116,9 +116,9 @@ enum ebb__use { EBB__USE_OBJECT, EBB__USE_SLICE, EBB__USE_MAP, EBB__USE_COUNT };
 enum ebb__kind { EBB__KIND_DATA, EBB__KIND_WORDS, EBB__KIND_RECORD };
 
 typedef struct ebb__field {
-    uint32_t offset;    /* bytes from the start of the type */
-    uint32_t kind;      /* enum ebb__field_kind */
-    uint64_t extra;     /* PTRS, WORDS: size in bytes; SLICE: bytes of an element */
+    uint32_t offset; /* bytes from the start of the type */
+    uint32_t kind;   /* enum ebb__field_kind */
+    uint64_t extra;  /* PTRS, WORDS: size in bytes; SLICE: bytes of an element */
 } ebb__field;
 
 struct ebb__type;
@@ -134,7 +134,7 @@ typedef struct ebb__type {
     const ebb__unit *unit;
     const char *name;
     size_t size;
-    const ebb__field *fields;    /* ends with EBB__FIELD_END */
+    const ebb__field *fields; /* ends with EBB__FIELD_END */
 } ebb__type;
 
 /* A place in the program that allocates: what the compiler knows, and what the first call found. */
@@ -143,10 +143,10 @@ typedef struct ebb__site {
     const char *name;
     size_t size;
     uint32_t align;
-    uint16_t kind;                  /* enum ebb__kind */
-    uint16_t use;                   /* enum ebb__use */
-    struct ebb__layout *layout;     /* atomic; null until resolved */
-    void *bin;                      /* atomic; for one object of the layout */
+    uint16_t kind;              /* enum ebb__kind */
+    uint16_t use;               /* enum ebb__use */
+    struct ebb__layout *layout; /* atomic; null until resolved */
+    void *bin;                  /* atomic; for one object of the layout */
 } ebb__site;
 
 #ifndef __cplusplus
@@ -154,49 +154,49 @@ typedef struct ebb__site {
 extern const ebb__type *const __start_ebb_types[] __attribute__((visibility("hidden")));
 extern const ebb__type *const __stop_ebb_types[] __attribute__((visibility("hidden")));
 
-static const ebb__unit ebb__this_unit __attribute__((unused)) = {__start_ebb_types,
-                                                                 __stop_ebb_types};
+static const ebb__unit ebb__this_unit
+    __attribute__((unused)) = {__start_ebb_types, __stop_ebb_types};
 /* One empty entry a unit, so that the section exists. */
 static const ebb__type *const ebb__no_type __attribute__((section("ebb_types"), used)) = 0;
 
 /* gcc's and clang's type classes: 5 is a pointer, 12 and 13 are structures and unions. */
 # define EBB__CLASS(T) __builtin_classify_type(*(__typeof__(T) *)0)
-# define EBB__KIND(T)                                                                              \
-     (EBB__CLASS(T) == 5                                          ? EBB__KIND_WORDS                \
-      : (sizeof(T) < sizeof(void *) || _Alignof(T) < _Alignof(void *)) ? EBB__KIND_DATA            \
-      : (EBB__CLASS(T) == 12 || EBB__CLASS(T) == 13)              ? EBB__KIND_RECORD               \
-                                                                  : EBB__KIND_DATA)
+# define EBB__KIND(T)                                                                  \
+  (EBB__CLASS(T) == 5                                               ? EBB__KIND_WORDS  \
+   : (sizeof(T) < sizeof(void *) || _Alignof(T) < _Alignof(void *)) ? EBB__KIND_DATA   \
+   : (EBB__CLASS(T) == 12 || EBB__CLASS(T) == 13)                   ? EBB__KIND_RECORD \
+                                                                    : EBB__KIND_DATA)
 
-# define EBB__SITE_INIT(T, use)                                                                    \
-     { &ebb__this_unit, #T, sizeof(T), _Alignof(T), EBB__KIND(T), use, 0, 0 }
-# define EBB__SITE(T, use)                                                                         \
-     (__extension__({                                                                              \
-         static ebb__site ebb__site_here = EBB__SITE_INIT(T, use);                                 \
-         &ebb__site_here;                                                                          \
-     }))
+# define EBB__SITE_INIT(T, use) \
+  { &ebb__this_unit, #T, sizeof(T), _Alignof(T), EBB__KIND(T), use, 0, 0 }
+# define EBB__SITE(T, use)                          \
+  (__extension__({                                  \
+static ebb__site ebb__site_here = EBB__SITE_INIT(T, use); \
+&ebb__site_here;                                          \
+  }))
 
 # define EBB__CAT(a, b)  EBB__CAT2(a, b)
 # define EBB__CAT2(a, b) a##b
 
-# define EBB__TYPE(N, T, ...)                                                                      \
-     static const ebb__field EBB__CAT(ebb__fields_, N)[] = {                                       \
-         EBB__EACH(EBB__FIELD, T, ##__VA_ARGS__){0, EBB__FIELD_END, 0}};                           \
-     static const ebb__type EBB__CAT(ebb__type_, N) = {&ebb__this_unit, #T, sizeof(T),             \
-                                                       EBB__CAT(ebb__fields_, N)};                 \
-     static const ebb__type *const EBB__CAT(ebb__entry_, N)                                        \
-         __attribute__((section("ebb_types"), used)) = &EBB__CAT(ebb__type_, N)
+# define EBB__TYPE(N, T, ...)                                                       \
+  static const ebb__field EBB__CAT(ebb__fields_, N)[] = {                           \
+      EBB__EACH(EBB__FIELD, T, ##__VA_ARGS__){0, EBB__FIELD_END, 0}};               \
+  static const ebb__type EBB__CAT(ebb__type_, N) = {&ebb__this_unit, #T, sizeof(T), \
+                                                    EBB__CAT(ebb__fields_, N)};     \
+  static const ebb__type *const EBB__CAT(ebb__entry_, N)                            \
+      __attribute__((section("ebb_types"), used)) = &EBB__CAT(ebb__type_, N)
 
-# define EBB__FIELD(T, form)        EBB__FIELD2(T, EBB__FORM_##form)
-# define EBB__FIELD2(T, ...)        EBB__FIELD3(T, __VA_ARGS__)
-# define EBB__FIELD3(T, f, K, aux)  {offsetof(T, f), K, aux(T, f)},
-# define EBB__FORM_ptr(f)           f, EBB__FIELD_PTR, EBB__AUX_PTR
-# define EBB__FORM_ptrs(f)          f, EBB__FIELD_PTRS, EBB__AUX_SIZE
-# define EBB__FORM_str(f)           f, EBB__FIELD_STR, EBB__AUX_STR
-# define EBB__FORM_slice(f)         f, EBB__FIELD_SLICE, EBB__AUX_SLICE
-# define EBB__FORM_slice_to_len(f)  f, EBB__FIELD_SLICE_TO_LEN, EBB__AUX_SLICE
-# define EBB__FORM_map(f)           f, EBB__FIELD_MAP, EBB__AUX_MAP
-# define EBB__FORM_weak(f)          f, EBB__FIELD_WEAK, EBB__AUX_PTR
-# define EBB__FORM_words(f)         f, EBB__FIELD_WORDS, EBB__AUX_SIZE
+# define EBB__FIELD(T, form)       EBB__FIELD2(T, EBB__FORM_##form)
+# define EBB__FIELD2(T, ...)       EBB__FIELD3(T, __VA_ARGS__)
+# define EBB__FIELD3(T, f, K, aux) {offsetof(T, f), K, aux(T, f)},
+# define EBB__FORM_ptr(f)          f, EBB__FIELD_PTR, EBB__AUX_PTR
+# define EBB__FORM_ptrs(f)         f, EBB__FIELD_PTRS, EBB__AUX_SIZE
+# define EBB__FORM_str(f)          f, EBB__FIELD_STR, EBB__AUX_STR
+# define EBB__FORM_slice(f)        f, EBB__FIELD_SLICE, EBB__AUX_SLICE
+# define EBB__FORM_slice_to_len(f) f, EBB__FIELD_SLICE_TO_LEN, EBB__AUX_SLICE
+# define EBB__FORM_map(f)          f, EBB__FIELD_MAP, EBB__AUX_MAP
+# define EBB__FORM_weak(f)         f, EBB__FIELD_WEAK, EBB__AUX_PTR
+# define EBB__FORM_words(f)        f, EBB__FIELD_WORDS, EBB__AUX_SIZE
 /* Each also refuses, at compile time, a field that is not of its form. */
 # define EBB__OF(T, f)        (((__typeof__(T) *)0)->f)
 # define EBB__WHEN(cond)      (0 * sizeof(char[(cond) ? 1 : -1]))
@@ -207,24 +207,24 @@ static const ebb__type *const ebb__no_type __attribute__((section("ebb_types"), 
 # define EBB__AUX_MAP(T, f)   (0 * sizeof(EBB__OF(T, f).map))
 
 /* EBB__EACH(M, T, a, b, …) is M(T, a) M(T, b) …, for up to 32 of them. */
-# define EBB__EACH(M, T, ...)                                                                      \
-     EBB__EACH_N(_, ##__VA_ARGS__, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, \
-                 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)                         \
-     (M, T, ##__VA_ARGS__)
-# define EBB__EACH_N(_, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15, a16,     \
-                     a17, a18, a19, a20, a21, a22, a23, a24, a25, a26, a27, a28, a29, a30, a31,    \
-                     a32, N, ...)                                                                  \
-     EBB__CAT(EBB__EACH, N)
+# define EBB__EACH(M, T, ...)                                                                   \
+  EBB__EACH_N(_, ##__VA_ARGS__, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, \
+              16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)                         \
+  (M, T, ##__VA_ARGS__)
+# define EBB__EACH_N(_, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10, a11, a12, a13, a14, a15, a16,  \
+                     a17, a18, a19, a20, a21, a22, a23, a24, a25, a26, a27, a28, a29, a30, a31, \
+                     a32, N, ...)                                                               \
+  EBB__CAT(EBB__EACH, N)
 # define EBB__EACH0(M, T)
-# define EBB__EACH1(M, T, a) M(T, a)
-# define EBB__EACH2(M, T, a, ...) M(T, a) EBB__EACH1(M, T, __VA_ARGS__)
-# define EBB__EACH3(M, T, a, ...) M(T, a) EBB__EACH2(M, T, __VA_ARGS__)
-# define EBB__EACH4(M, T, a, ...) M(T, a) EBB__EACH3(M, T, __VA_ARGS__)
-# define EBB__EACH5(M, T, a, ...) M(T, a) EBB__EACH4(M, T, __VA_ARGS__)
-# define EBB__EACH6(M, T, a, ...) M(T, a) EBB__EACH5(M, T, __VA_ARGS__)
-# define EBB__EACH7(M, T, a, ...) M(T, a) EBB__EACH6(M, T, __VA_ARGS__)
-# define EBB__EACH8(M, T, a, ...) M(T, a) EBB__EACH7(M, T, __VA_ARGS__)
-# define EBB__EACH9(M, T, a, ...) M(T, a) EBB__EACH8(M, T, __VA_ARGS__)
+# define EBB__EACH1(M, T, a)       M(T, a)
+# define EBB__EACH2(M, T, a, ...)  M(T, a) EBB__EACH1(M, T, __VA_ARGS__)
+# define EBB__EACH3(M, T, a, ...)  M(T, a) EBB__EACH2(M, T, __VA_ARGS__)
+# define EBB__EACH4(M, T, a, ...)  M(T, a) EBB__EACH3(M, T, __VA_ARGS__)
+# define EBB__EACH5(M, T, a, ...)  M(T, a) EBB__EACH4(M, T, __VA_ARGS__)
+# define EBB__EACH6(M, T, a, ...)  M(T, a) EBB__EACH5(M, T, __VA_ARGS__)
+# define EBB__EACH7(M, T, a, ...)  M(T, a) EBB__EACH6(M, T, __VA_ARGS__)
+# define EBB__EACH8(M, T, a, ...)  M(T, a) EBB__EACH7(M, T, __VA_ARGS__)
+# define EBB__EACH9(M, T, a, ...)  M(T, a) EBB__EACH8(M, T, __VA_ARGS__)
 # define EBB__EACH10(M, T, a, ...) M(T, a) EBB__EACH9(M, T, __VA_ARGS__)
 # define EBB__EACH11(M, T, a, ...) M(T, a) EBB__EACH10(M, T, __VA_ARGS__)
 # define EBB__EACH12(M, T, a, ...) M(T, a) EBB__EACH11(M, T, __VA_ARGS__)

@@ -18,42 +18,42 @@ extern "C" {
 struct ebb_stats {
     /* What Ebb has mapped readable and writable, by class. */
     uint64_t mapped;
-    uint64_t heap_used;        /* spans that hold objects (Go: HeapInuse) */
-    uint64_t heap_free;        /* free pages that are still resident (Go: HeapIdle - HeapReleased) */
-    uint64_t heap_returned;    /* free pages given back, or never touched (Go: HeapReleased) */
-    uint64_t metadata;         /* bitmaps, span tables, thread caches, mark stacks */
-    uint64_t offheap;          /* regions, pools, string banks */
-    uint64_t rss;              /* resident bytes of the whole process, from the system */
+    uint64_t heap_used;     /* spans that hold objects (Go: HeapInuse) */
+    uint64_t heap_free;     /* free pages that are still resident (Go: HeapIdle - HeapReleased) */
+    uint64_t heap_returned; /* free pages given back, or never touched (Go: HeapReleased) */
+    uint64_t metadata;      /* bitmaps, span tables, thread caches, mark stacks */
+    uint64_t offheap;       /* regions, pools, string banks */
+    uint64_t rss;           /* resident bytes of the whole process, from the system */
 
     /* Inside heap_used. */
-    uint64_t live;             /* bytes of allocated objects, rounded up to their size class */
-    uint64_t dead;             /* found unreachable, not swept yet */
-    uint64_t slots_free;       /* free slots in spans that hold objects */
-    uint64_t tail_waste;       /* ends of spans too short for one more object */
-    uint64_t slice_tails;      /* backing arrays beyond the length of every slice known to refer */
-    uint64_t map_empty;        /* map slots without an entry */
+    uint64_t live;        /* bytes of allocated objects, rounded up to their size class */
+    uint64_t dead;        /* found unreachable, not swept yet */
+    uint64_t slots_free;  /* free slots in spans that hold objects */
+    uint64_t tail_waste;  /* ends of spans too short for one more object */
+    uint64_t slice_tails; /* backing arrays beyond the length of every slice known to refer */
+    uint64_t map_empty;   /* map slots without an entry */
     uint64_t live_objects;
 
     /* Since the start of the program. */
-    uint64_t alloc_bytes, alloc_objects;    /* handed out (Go: TotalAlloc, Mallocs) */
-    uint64_t freed_bytes, freed_objects;    /* by the collector or ebb_free (Go: Frees) */
-    uint64_t returned_total;                /* given back to the system, cumulative */
+    uint64_t alloc_bytes, alloc_objects; /* handed out (Go: TotalAlloc, Mallocs) */
+    uint64_t freed_bytes, freed_objects; /* by the collector or ebb_free (Go: Frees) */
+    uint64_t returned_total;             /* given back to the system, cumulative */
 
     /* The collector. */
-    uint64_t cycles, cycles_forced;         /* (Go: NumGC, NumForcedGC) */
-    uint64_t goal;                          /* the heap size that starts the next cycle (NextGC) */
-    uint64_t limit;                         /* UINT64_MAX for none */
-    uint64_t marked_live;                   /* found reachable by the last cycle */
-    uint64_t last_cycle_ns;                 /* CLOCK_REALTIME of its end; 0 for none (LastGC) */
+    uint64_t cycles, cycles_forced; /* (Go: NumGC, NumForcedGC) */
+    uint64_t goal;                  /* the heap size that starts the next cycle (NextGC) */
+    uint64_t limit;                 /* UINT64_MAX for none */
+    uint64_t marked_live;           /* found reachable by the last cycle */
+    uint64_t last_cycle_ns;         /* CLOCK_REALTIME of its end; 0 for none (LastGC) */
     uint64_t pause_total_ns, pause_last_ns, pause_max_ns;
-    uint64_t cpu_ns;                        /* CPU time spent in the collector (GCCPUFraction) */
-    uint64_t roots_bytes;                   /* searched as roots in the last cycle */
-    uint64_t stack_bytes;                   /* of which stacks (Go: StackInuse) */
-    uint64_t finalizers, finalizers_due;    /* set; waiting to run */
+    uint64_t cpu_ns;                     /* CPU time spent in the collector (GCCPUFraction) */
+    uint64_t roots_bytes;                /* searched as roots in the last cycle */
+    uint64_t stack_bytes;                /* of which stacks (Go: StackInuse) */
+    uint64_t finalizers, finalizers_due; /* set; waiting to run */
 
     /* Maps: the proof that no operation moves more than one table. */
-    uint64_t map_moved_max;                 /* most entries moved by one operation */
-    uint64_t map_table_max;                 /* slots of the largest table ever made */
+    uint64_t map_moved_max; /* most entries moved by one operation */
+    uint64_t map_table_max; /* slots of the largest table ever made */
 };
 
 /* Fills *out.   Threads: any.   Collects: never, but stops the world for as long as it takes to

@@ -65,6 +65,8 @@ static bool service_tick(void) {
     return !service.settled;
 }
 
+/* While it waits it is not stopped but passed over: its vector registers are those of the thread
+ * that made it, and would keep alive for ever what happened to be in them. */
 static void *service_thread(void *unused) {
     (void)unused;
     bool soon = true;
@@ -77,7 +79,9 @@ static void *service_thread(void *unused) {
             service.quiet_ticks = 0;
             soon = true;
         }
+        ebb_blocking_begin();
         ebb__os_wait(&service.work, work, soon ? TICK_NS : QUIET_NS);
+        ebb_blocking_end();
         /* A cycle ended: finalizers may be due now, the rest has its time. */
         ebb_finalizers_run();
     }
