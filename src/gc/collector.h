@@ -154,8 +154,9 @@ EBB__SHARED extern _Atomic(uint64_t) ebb__cycle_count; /* relaxed */
 
 EBB__SHARED int ebb__collect(enum cause cause);
 
-/* Calls fn(arg) with the world stopped and no cycle under way. */
-EBB__SHARED int ebb__with_world_stopped(void (*fn)(void *arg), void *arg);
+/* Calls fn(roots, arg) with the world stopped and no cycle under way; roots is what a cycle would
+ * search now. */
+EBB__SHARED int ebb__with_world_stopped(void (*fn)(const root_set *roots, void *arg), void *arg);
 
 /* --- The background (service.c)
  * ---------------------------------------------------------------------- */

@@ -184,16 +184,34 @@ int ebb__collect(enum cause cause) {
     return call.result;
 }
 
-int ebb__with_world_stopped(void (*fn)(void *arg), void *arg) {
-    if (!ebb__heap_start()) return EBB_ENOMEM;
+struct stopped_call {
+    void (*fn)(const root_set *roots, void *arg);
+    void *arg;
+    int result;
+};
+
+static void stopped_locked(uintptr_t sp, void *arg) {
+    struct stopped_call *call = arg;
+    call->result = ebb__world_stop();
+    if (call->result != 0) return;
+    if (ebb__roots_gather(&cycle_roots, &cycle_segments, sp))
+        call->fn(&cycle_roots, call->arg);
+    else
+        call->result = EBB_ENOMEM;
+    ebb__world_resume();
+}
+
+static void stopped_enter(void *call) {
     ebb__os_lock(&ebb__collector_lock);
-    int error = ebb__world_stop();
-    if (!error) {
-        fn(arg);
-        ebb__world_resume();
-    }
+    ebb__os_with_registers(stopped_locked, call);
     ebb__os_unlock(&ebb__collector_lock);
-    return error;
+}
+
+int ebb__with_world_stopped(void (*fn)(const root_set *roots, void *arg), void *arg) {
+    struct stopped_call call = {.fn = fn, .arg = arg};
+    if (!ebb__heap_start()) return EBB_ENOMEM;
+    ebb__os_with_segments(&cycle_segments, stopped_enter, &call);
+    return call.result;
 }
 
 /* --- Public calls

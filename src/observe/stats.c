@@ -2,7 +2,7 @@
  *
  * Pages are counted by the zones, objects by their bits, so the classes add up by construction of
  * the heap, not of this file: what the walk finds is checked against what the zones say. */
-#include "../gc/collector.h"
+#include "slack.h"
 #include "../../include/ebb/stats.h"
 
 static uint64_t bits_total(const span *s) {
@@ -76,8 +76,11 @@ static void stats_collector(struct ebb_stats *out) {
     out->finalizers_due = ebb__finalizers_due();
 }
 
-static void stats_stopped(void *arg) {
+/* Slack first, because it maps memory for as long as it counts; roots is null when the world could
+ * not be stopped. */
+static void stats_stopped(const root_set *roots, void *arg) {
     struct ebb_stats *out = arg;
+    if (roots) out->slice_tails = ebb__slack_slices(roots);
     stats_zones(out);
     stats_spans(out);
     stats_threads(out);
@@ -91,6 +94,6 @@ void ebb_stats(struct ebb_stats *out) {
         return;
     }
     memset(out, 0, sizeof *out);
-    if (ebb__with_world_stopped(stats_stopped, out) != 0) stats_stopped(out);
+    if (ebb__with_world_stopped(stats_stopped, out) != 0) stats_stopped(NULL, out);
     out->rss = ebb__os_rss();
 }
