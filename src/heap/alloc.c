@@ -117,7 +117,7 @@ static void *alloc_large(heap_bin *bin, size_t size, size_t align) {
  */
 
 static void *alloc_bytes(ebb__layout *layout, size_t size, size_t align) {
-    uint32_t class = size <= SMALL_MAX ? ebb__class_of(size, align) : CLASS_MAX;
+    uint32_t class = size <= SMALL_MAX ? class_of(size, align) : CLASS_MAX;
     heap_bin *bin = bin_of(layout, class);
     if (!bin) return NULL;
     return EBB__LIKELY(class < CLASS_MAX) ? alloc_small(bin) : alloc_large(bin, size, align);
@@ -137,7 +137,7 @@ void *ebb__new(ebb__site *site) {
     if (EBB__LIKELY(bin != NULL)) return alloc_small(bin);
     ebb__layout *layout = ebb__layout_of(site);
     if (!layout) return NULL;
-    uint32_t class = site->size <= SMALL_MAX ? ebb__class_of(site->size, site->align) : CLASS_MAX;
+    uint32_t class = site->size <= SMALL_MAX ? class_of(site->size, site->align) : CLASS_MAX;
     if (class == CLASS_MAX) return alloc_bytes(layout, site->size, site->align);
     bin = bin_of(layout, class);
     if (!bin) return NULL;

@@ -16,10 +16,22 @@ EBB__SHARED extern uint32_t ebb__class_count, ebb__class_stride[CLASS_MAX];
 EBB__SHARED extern uint8_t ebb__class_pages[CLASS_MAX];
 EBB__SHARED extern uint64_t ebb__class_reciprocal[CLASS_MAX];
 
+/* By the bytes that a slot needs, in steps: the class for alignments up to 8, and up to 16. */
+enum { CLASS_STEP = 8, CLASS_LOOKUP = (SMALL_MAX + 1) / CLASS_STEP + 2 };
+EBB__SHARED extern uint8_t ebb__class_at8[CLASS_LOOKUP], ebb__class_at16[CLASS_LOOKUP];
+
+/* For larger alignments: CLASS_MAX when only a large span can be so aligned. */
+EBB__SHARED uint32_t ebb__class_aligned(size_t size, size_t align);
+
 /* The class for size bytes and the byte that keeps one-past-the-end pointers unambiguous;
- * size <= SMALL_MAX. align is 8, 16, or a larger power of two. CLASS_MAX when only a large span
- * can be so aligned. */
-EBB__SHARED uint32_t ebb__class_of(size_t size, size_t align);
+ * size <= SMALL_MAX. */
+EBB__INLINE uint32_t class_of(size_t size, size_t align) {
+    size_t need = (size + CLASS_STEP) / CLASS_STEP;
+    if (align <= 8) return ebb__class_at8[need];
+    if (align <= 16) return ebb__class_at16[need];
+    return ebb__class_aligned(size, align);
+}
+
 EBB__SHARED void ebb__classes_start(void);
 
 enum layout_kind { LAYOUT_DATA, LAYOUT_WORDS, LAYOUT_TYPED };

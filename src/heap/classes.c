@@ -10,8 +10,7 @@ uint32_t ebb__class_count, ebb__class_stride[CLASS_MAX];
 uint8_t ebb__class_pages[CLASS_MAX];
 uint64_t ebb__class_reciprocal[CLASS_MAX];
 
-enum { LOOKUP_STEP = 8, LOOKUP = (SMALL_MAX + 1) / LOOKUP_STEP + 2 };
-static uint8_t class_at8[LOOKUP], class_at16[LOOKUP]; /* by (bytes needed) / 8, rounded up */
+uint8_t ebb__class_at8[CLASS_LOOKUP], ebb__class_at16[CLASS_LOOKUP];
 
 static void class_add(uint32_t stride) {
     uint32_t at = ebb__class_count;
@@ -36,8 +35,8 @@ static uint8_t class_span_pages(uint32_t stride) {
 
 static void class_lookup_fill(uint8_t *table, uint32_t multiple) {
     uint32_t class = 0;
-    for (uint32_t i = 0; i < LOOKUP; i++) {
-        while (class < ebb__class_count && (ebb__class_stride[class] < i * LOOKUP_STEP ||
+    for (uint32_t i = 0; i < CLASS_LOOKUP; i++) {
+        while (class < ebb__class_count && (ebb__class_stride[class] < i * CLASS_STEP ||
                                             ebb__class_stride[class] % multiple != 0))
             class ++;
         table[i] = (uint8_t) class;
@@ -57,24 +56,21 @@ void ebb__classes_start(void) {
         ebb__class_reciprocal[i] =
             (((uint64_t)1 << 40) + ebb__class_stride[i] - 1) / ebb__class_stride[i];
     }
-    class_lookup_fill(class_at8, 8);
-    class_lookup_fill(class_at16, 16);
+    class_lookup_fill(ebb__class_at8, 8);
+    class_lookup_fill(ebb__class_at16, 16);
 }
 
-uint32_t ebb__class_of(size_t size, size_t align) {
-    size_t need = (size + 1 + LOOKUP_STEP - 1) / LOOKUP_STEP;
-    if (align <= 8) return class_at8[need];
-    if (align <= 16) return class_at16[need];
+uint32_t ebb__class_aligned(size_t size, size_t align) {
     size_t power = max_size(align, STRIDE_MIN);
     while (power < size + 1) power *= 2;
     if (power > PAGE) return CLASS_MAX;
-    uint32_t class = class_at16[power / LOOKUP_STEP];
+    uint32_t class = ebb__class_at16[power / CLASS_STEP];
     return ebb__class_stride[class] == power ? class : CLASS_MAX;
 }
 
 size_t ebb__good_size(size_t size, size_t align) {
     if (size <= SMALL_MAX) {
-        uint32_t class = ebb__class_of(size, align);
+        uint32_t class = class_of(size, align);
         if (class < ebb__class_count) return ebb__class_stride[class] - 1;
     }
     return round_up(size + 1, PAGE) - 16;
