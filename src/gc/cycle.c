@@ -151,8 +151,10 @@ static void cycle_locked(uintptr_t sp, void *arg) {
                       .markers = (unsigned)ebb__settings.markers};
     call->result = ebb__world_stop();
     if (call->result != 0) {
-        /* Not again with every allocation: after as much has been claimed again. */
-        atomic_fetch_add_explicit(&ebb__cycle.trigger, GOAL_MIN, memory_order_relaxed);
+        /* Not again with every allocation: when as much has been claimed again. */
+        size_t claimed = atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
+        atomic_store_explicit(&ebb__cycle.trigger, 2 * max_size(claimed, GOAL_MIN),
+                              memory_order_relaxed);
         return;
     }
     bool done = cycle_steps(sp, &r);

@@ -273,6 +273,7 @@ static void world_open(void) {
 /* One try: EBB_ENOMEM asks for another with a larger table. */
 static int world_try(int self) {
     int listed = threads_list();
+    if (listed < 0) ebb__warn("the threads cannot be listed (%m): no collection");
     if (listed < 0 || !table_start((size_t)listed)) return EBB_EBUSY;
     ebb__critical_lock(&ebb__threads_lock);
     parked_hold(self);

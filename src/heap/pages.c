@@ -305,8 +305,8 @@ void ebb__pages_zero(uint32_t first, uint32_t pages) {
 /* Keeps the system from filling a block of a huge page again of which a part was given back, and
  * allows it again for blocks that were given back whole. [zone lock] */
 static void huge_adjust(const zone *z, uintptr_t start, uintptr_t end) {
-    if (z->huge_pages == 0) return;
-    uintptr_t huge_from = round_up(page_address(z->first_page + z->huge_pages - 1), HUGE_PAGE);
+    if (z->huge_from == UINT32_MAX) return;
+    uintptr_t huge_from = round_up(page_address(z->first_page + z->huge_from), HUGE_PAGE);
     uintptr_t block = max_size(round_down(start, HUGE_PAGE), huge_from);
     for (; block < end; block += HUGE_PAGE) {
         size_t bit = (block - ebb__space.base) / HUGE_PAGE;

@@ -45,7 +45,16 @@ static void space_adopt(char *start, size_t zone_bytes, const struct space_plan 
     for (uint32_t i = 0; i < ZONE_COUNT; i++) {
         sp->zones[i].first_page = i * zone_pages;
         sp->zones[i].limit_pages = zone_pages;
+        sp->zones[i].huge_from = UINT32_MAX;
     }
+}
+
+/* The small tables are committed whole for zones so small that the second zone's part would not
+ * start at a system page (of 64 KiB at most). */
+#define ZONE_SMALL (4 * GIB)
+
+static int space_commit_whole(char *start, const struct space_plan *p) {
+    return ebb__os_commit(start + p->span_of, p->huge_off - p->span_of, OS_METADATA);
 }
 
 int ebb__space_start(void) {
@@ -61,17 +70,17 @@ int ebb__space_start(void) {
             ebb__os_unreserve(start, plan.total);
             return EBB_ENOMEM;
         }
+        if (zone_bytes < ZONE_SMALL && space_commit_whole(start, &plan) != 0) return EBB_ENOMEM;
         ebb__space.span_count = 1;
         return 0;
     }
     return EBB_ENOMEM;
 }
 
-/* Commits the part of a table that belongs to pages [from, to), where all before from is. Tables
- * grow in whole system pages: what the zones' parts share is committed once, by whoever is first,
- * because a zone's part starts at a multiple of 64 KiB. */
+/* Commits the part of a table that belongs to pages [from, to), where all before from is. */
 static int table_grow(void *table, size_t bits_a_page, uint32_t first, uint32_t from, uint32_t to) {
     size_t system_page = ebb__os_page_size();
+    if (bits_a_page <= 32 && ebb__space.zone_bytes < ZONE_SMALL) return 0;
     char *start = (char *)table + (size_t)first * bits_a_page / 8;
     size_t have = round_up(((size_t)from * bits_a_page + 7) / 8, system_page);
     size_t need = round_up(((size_t)to * bits_a_page + 7) / 8, system_page);
@@ -100,7 +109,7 @@ int ebb__space_grow(zone *z, uint32_t pages) {
     size_t bytes = (to - from) << PAGE_SHIFT;
     if (ebb__os_commit(start, bytes, OS_HEAP) != 0) return EBB_ENOMEM;
     if ((to << PAGE_SHIFT) > HUGE_FROM) ebb__os_huge(start, bytes, true);
-    if (z->huge_pages == 0 && (to << PAGE_SHIFT) > HUGE_FROM) z->huge_pages = from + 1;
+    if ((to << PAGE_SHIFT) > HUGE_FROM) z->huge_from = (uint32_t)min_size(z->huge_from, from);
     z->used_pages = (uint32_t)to;
     return 0;
 }

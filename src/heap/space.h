@@ -67,7 +67,7 @@ static_assert(sizeof(span) == 64, "one cache line a span");
 typedef struct zone {
     os_lock lock; /* guards what follows, spans' page fields, resident bits */
     uint32_t first_page, used_pages, limit_pages; /* used: ever handed to the page lists */
-    uint32_t huge_pages;                          /* used pages below this were asked to be huge */
+    uint32_t huge_from; /* used pages from here on were asked to be huge; UINT32_MAX: none */
     size_t in_use_pages, free_pages, resident_free_pages;
 } zone;
 

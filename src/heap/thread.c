@@ -13,6 +13,7 @@ static void thread_release(heap_thread *t) {
     for (int i = 0; i < SLOTS; i++)
         if (t->slots[i].bin) ebb__slot_release(t, &t->slots[i]);
     ebb__critical_leave();
+    atomic_store_explicit(&t->parked, 0, memory_order_relaxed); /* it may have been forked away */
     t->tid = 0;
 }
 
