@@ -45,7 +45,9 @@ enum ebb__map_hash { EBB__HASH_INT, EBB__HASH_FLOAT, EBB__HASH_STR, EBB__HASH_BY
 enum {
     EBB__MAP_INLINE_MAX = 128,    /* bytes of a key or value that lies in its slot; larger: boxed */
     EBB__SLOT_EMPTY = 0x80,       /* control bytes; a full slot's is below 0x80 */
-    EBB__SLOT_DELETED = 0xfe
+    EBB__SLOT_DELETED = 0xfe,
+    EBB__ITER_SHARE = 1,          /* not all of the table is to be shown now */
+    EBB__ITER_STALE = 2           /* the table has been replaced */
 };
 
 /* What the compiler knows of a kind of map. Always a constant. */
@@ -77,6 +79,16 @@ typedef struct ebb__map_site {
     const struct ebb__map_shape *shape;         /* atomic; null until resolved */
 } ebb__map_site;
 
+/* What the library knows of a kind of map; shared by all maps of the kind, never freed. */
+typedef struct ebb__map_shape {
+    ebb__map_form form;
+    uint64_t (*hash)(const void *key); /* null unless EBB__HASH_USER */
+    bool (*equal)(const void *a, const void *b);
+    struct ebb__layout *slots, *key_box, *value_box; /* boxes: null where there are none */
+    uint32_t slots_max;                              /* of a table of full size */
+    const struct ebb__map_shape *next;               /* of all; written before it is published */
+} ebb__map_shape;
+
 /* One pair of the directory. Both point to multiples of 16; the low four bits of both, taken
  * together, say how many groups the table has (ebb__dir_groups). */
 typedef struct ebb__dir {
@@ -104,16 +116,18 @@ struct ebb__map {
     ebb__dir *dir;                          /* 2^(64 - shift) pairs; self while there are two */
     uint64_t seed[2];
     size_t len;                             /* sum of count */
+    uint32_t writes;                        /* odd while a writer is at work; relaxed: no more
+                                             * than a trap for those who break the rules */
+    uint32_t version;                       /* counts changes of the directory's contents */
     uint8_t shift;                          /* 64 - depth; depth >= 1 */
-    uint8_t writing;                        /* atomic, relaxed: a writer is at work */
     uint8_t keep, dense;                    /* policy, see src/map/map.h */
-    uint32_t version;                       /* counts tables replaced */
-    const struct ebb__map_shape *shape;
+    const ebb__map_shape *shape;
     ebb__dir self[2];
-    size_t slots, slots_min;                /* in all tables; shrinking stops there */
+    size_t slots, slots_min;                /* in all tables; no delete takes them below */
     ebb__dir spare;                         /* a table of full size, zeroed, for the next split */
     size_t tables;
     size_t deepest;                         /* tables whose depth is the directory's */
+    size_t purge_at;                        /* weak keys: the pair that is to be looked at next */
 };
 
 typedef struct ebb__place {
@@ -135,8 +149,7 @@ typedef struct ebb__map_iter {
     uint32_t from;          /* this table's share: hashes in [from, from + length) */
     uint64_t length;
     uint64_t offset;        /* done from start: ends at 2^32 */
-    uint32_t stride;
-    bool careful;           /* this table is stale, or not all of it is this table's share */
+    uint8_t careful;        /* EBB__ITER_…: look at each entry before showing it */
     bool stop;              /* the loop was left by break */
 } ebb__map_iter;
 
@@ -144,6 +157,7 @@ EBB_API ebb__map *ebb__map_make(ebb__map **handle, ebb__map_site *site);
 EBB_API void *ebb__map_insert_slow(ebb__map *map, const void *key, uint64_t hash);
 EBB_API void ebb__map_shrink(ebb__map *map, uint64_t hash);
 EBB_API void ebb__map_purge(ebb__map *map, uint64_t hash);
+EBB_API void ebb__map_check(const ebb__map *map);
 EBB_API size_t ebb__map_len_weak(const ebb__map *map);
 EBB_API void ebb__map_clear(ebb__map *map);
 EBB_API int ebb__map_compact(ebb__map *map);
@@ -197,43 +211,60 @@ EBB__INLINE uint64_t ebb__hash_int(uint64_t x, const uint64_t seed[2]) {
     return ebb__fold(x ^ seed[0], seed[1]);
 }
 
-/* The last step for bytes: two words that cover the rest, what came before, and the length. Either
- * factor is masked by a secret, so that nobody can choose bytes that make one of them zero. */
-EBB__INLINE uint64_t ebb__hash_end(uint64_t a, uint64_t b, uint64_t so_far, size_t size,
-                                   const uint64_t seed[2]) {
-    uint64_t x = ebb__fold(a ^ seed[0], b ^ seed[1] ^ so_far);
-    return ebb__fold(x ^ seed[1], (seed[0] | 1) + size);
+EBB__INLINE uint64_t ebb__turn(uint64_t x) {
+    return x << 32 | x >> 32;
+}
+
+/* Two words of a key and a secret; both factors are masked, so that nobody can choose bytes that
+ * make one of them zero. */
+EBB__INLINE uint64_t ebb__hash_pair(uint64_t a, uint64_t b, const uint64_t seed[2]) {
+    return ebb__fold(a ^ seed[0], b ^ seed[1]);
+}
+
+EBB__INLINE uint64_t ebb__hash_end(uint64_t x, size_t size, const uint64_t seed[2]) {
+    return ebb__fold(x ^ ebb__turn(seed[1]), (seed[0] | 1) + size);
+}
+
+/* Where the four words of a key of 8 to 32 bytes begin that cover it, partly twice when it is
+ * short: 0, here, here, and 8 before the end. Without a branch that depends on the size. */
+EBB__INLINE size_t ebb__second_word(size_t size) {
+    return size < 16 ? size - 8 : 8;
+}
+EBB__INLINE size_t ebb__third_word(size_t size) {
+    return size < 16 ? 0 : size - 16;
 }
 
 EBB__INLINE uint64_t ebb__hash_bytes(const void *bytes, size_t size, const uint64_t seed[2]) {
     const char *p = (const char *)bytes;
-    if (EBB__LIKELY(size <= 16)) {
-        if (size >= 8) return ebb__hash_end(ebb__load64(p), ebb__load64(p + size - 8), 0, size, seed);
-        if (size >= 4) return ebb__hash_end(ebb__load32(p), ebb__load32(p + size - 4), 0, size, seed);
-        if (size == 0) return ebb__hash_end(0, 0, 0, 0, seed);
-        uint64_t few = (uint64_t)(uint8_t)p[0] << 16 | (uint64_t)(uint8_t)p[size >> 1] << 8 |
-                       (uint64_t)(uint8_t)p[size - 1];
-        return ebb__hash_end(few, 0, 0, size, seed);
+    if (EBB__LIKELY(size >= 8 && size <= 32)) {
+        uint64_t front = ebb__hash_pair(ebb__load64(p), ebb__load64(p + ebb__second_word(size)), seed);
+        const uint64_t turned[2] = {ebb__turn(seed[1]), ebb__turn(seed[0])};
+        uint64_t back = ebb__hash_pair(ebb__load64(p + ebb__third_word(size)),
+                                       ebb__load64(p + size - 8), turned);
+        return ebb__hash_end(front ^ back, size, seed);
     }
-    return ebb__hash_long(p, size, seed);
+    if (size > 32) return ebb__hash_long(p, size, seed);
+    uint64_t word = 0;
+    if (size >= 4)
+        word = ebb__load32(p) << 32 | ebb__load32(p + size - 4);
+    else if (size > 0)
+        word = (uint64_t)(uint8_t)p[0] << 16 | (uint64_t)(uint8_t)p[size >> 1] << 8 |
+               (uint64_t)(uint8_t)p[size - 1];
+    return ebb__hash_end(ebb__hash_pair(word, 0, seed), size, seed);
+}
+
+EBB__INLINE uint64_t ebb__word_xor(const char *p, const char *q, size_t at) {
+    return ebb__load64(p + at) ^ ebb__load64(q + at);
 }
 
 EBB__INLINE bool ebb__str_equal(const ebb_str *a, const ebb_str *b) {
-    if (a->len != b->len) return false;
     size_t n = a->len;
+    if (n != b->len) return false;
     const char *p = a->ptr, *q = b->ptr;
-    if (n > 16) return memcmp(p, q, n) == 0;
-    if (n >= 8)
-        return ((ebb__load64(p) ^ ebb__load64(q)) |
-                (ebb__load64(p + n - 8) ^ ebb__load64(q + n - 8))) == 0;
-    if (n >= 4)
-        return ((ebb__load32(p) ^ ebb__load32(q)) |
-                (ebb__load32(p + n - 4) ^ ebb__load32(q + n - 4))) == 0;
-    return n == 0 || (p[0] == q[0] && p[n >> 1] == q[n >> 1] && p[n - 1] == q[n - 1]);
-}
-
-EBB__INLINE const ebb__map_decl *ebb__map_functions(const ebb__map *map) {
-    return *(const ebb__map_decl *const *)(const void *)map->shape;
+    if (EBB__LIKELY(n >= 8 && n <= 32))
+        return (ebb__word_xor(p, q, 0) | ebb__word_xor(p, q, ebb__second_word(n)) |
+                ebb__word_xor(p, q, ebb__third_word(n)) | ebb__word_xor(p, q, n - 8)) == 0;
+    return n == 0 || memcmp(p, q, n) == 0;
 }
 
 EBB__INLINE uint64_t ebb__map_hash_of(const ebb__map *map, const void *key, ebb__map_form form) {
@@ -243,7 +274,7 @@ EBB__INLINE uint64_t ebb__map_hash_of(const ebb__map *map, const void *key, ebb_
     case EBB__HASH_STR:
         return ebb__hash_bytes(((const ebb_str *)key)->ptr, ((const ebb_str *)key)->len, map->seed);
     case EBB__HASH_BYTES: return ebb__hash_bytes(key, form.key_size, map->seed);
-    default: return ebb__hash_int(ebb__map_functions(map)->hash(key), map->seed);
+    default: return ebb__hash_int(map->shape->hash(key), map->seed);
     }
 }
 
@@ -256,7 +287,7 @@ EBB__INLINE bool ebb__map_equal(const ebb__map *map, const void *slot, const voi
         return ebb__load_int(stored, form.key_size) == ebb__load_int(key, form.key_size);
     case EBB__HASH_STR: return ebb__str_equal((const ebb_str *)stored, (const ebb_str *)key);
     case EBB__HASH_BYTES: return memcmp(stored, key, form.key_size) == 0;
-    default: return ebb__map_functions(map)->equal(stored, key);
+    default: return map->shape->equal(stored, key);
     }
 }
 
@@ -405,18 +436,20 @@ EBB__INLINE size_t ebb__table_free_slot(const uint8_t *ctrl, size_t groups, uint
 
 /* --- Reading and writing --------------------------------------------------------------------- */
 
-EBB__INLINE void ebb__map_read(const ebb__map *map, const char *call) {
-    if (EBB__RARE(__atomic_load_n(&map->writing, __ATOMIC_RELAXED))) ebb__map_raced(call, map);
+EBB__INLINE uint32_t ebb__map_read(const ebb__map *map, const char *call) {
+    uint32_t writes = __atomic_load_n(&map->writes, __ATOMIC_RELAXED);
+    if (EBB__RARE(writes & 1)) ebb__map_raced(call, map);
+    return writes;
 }
 
 EBB__INLINE void ebb__map_write(ebb__map *map, const char *call) {
-    ebb__map_read(map, call);
-    __atomic_store_n(&map->writing, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&map->writes, ebb__map_read(map, call) + 1, __ATOMIC_RELAXED);
 }
 
 EBB__INLINE void ebb__map_written(ebb__map *map, const char *call) {
-    if (EBB__RARE(!__atomic_load_n(&map->writing, __ATOMIC_RELAXED))) ebb__map_raced(call, map);
-    __atomic_store_n(&map->writing, 0, __ATOMIC_RELAXED);
+    uint32_t writes = __atomic_load_n(&map->writes, __ATOMIC_RELAXED);
+    if (EBB__RARE(!(writes & 1))) ebb__map_raced(call, map);
+    __atomic_store_n(&map->writes, writes + 1, __ATOMIC_RELAXED);
 }
 
 EBB__INLINE void *ebb__map_value(char *slot, ebb__map_form form) {
