@@ -165,8 +165,7 @@ TEST(slots_larger_than_a_block) {
     CHECK_EQ(offheap(), before);
 }
 
-/* --- Iteration ----------------------------------------------------------------------------------
- */
+/* --- Iteration -------------------------------------------------------------------------------- */
 
 TEST(each_sees_every_slot_once) {
     nodes pool = {0};

@@ -32,7 +32,7 @@
 extern "C" {
 #endif
 
-/* --- Regions -------------------------------------------------------------------------------- */
+/* --- Regions ---------------------------------------------------------------------------------- */
 
 /* Memory in the order in which it is asked for, never moved, released as a whole. Comes from the
  * system in chunks, each as large as all before it together, from 64 KiB up to 64 MiB. */
@@ -83,7 +83,7 @@ EBB_API int ebb_region_root(ebb_region *region);
 EBB_API size_t ebb_region_used_bytes(const ebb_region *region);
 EBB_API size_t ebb_region_bytes(const ebb_region *region);
 
-/* --- Slot pools ----------------------------------------------------------------------------- */
+/* --- Slot pools ------------------------------------------------------------------------------- */
 
 /* EBB_POOL(name, T): the types `name`, a pool of T, and `name_handle`, which names a slot in it: a
  * slot number and a generation of 32 bits each. T may still be incomplete here, so that it can hold
@@ -152,7 +152,7 @@ EBB_API size_t ebb_region_bytes(const ebb_region *region);
  * Threads: one at a time.   Collects: never. */
 #define ebb_pool_root(pool) ebb__pool_root(EBB__CORE(pool), EBB__POOL_SPEC(pool))
 
-/* --- String banks --------------------------------------------------------------------------- */
+/* --- String banks ----------------------------------------------------------------------------- */
 
 /* Equal strings, equal numbers. Ids count from 1 in the order of interning, without gaps, and so
  * can index an array; 0 is no string. Hashing is keyed with a secret of the bank, so that nobody
@@ -198,7 +198,7 @@ EBB_API size_t ebb_bank_bytes(const ebb_bank *bank);
  * Threads: one at a time.   Collects: never. */
 EBB_API void ebb_bank_release(ebb_bank *bank);
 
-/* --- Pins ----------------------------------------------------------------------------------- */
+/* --- Pins ------------------------------------------------------------------------------------- */
 
 /* A number that keeps a heap object alive, wherever the number is stored: in memory from malloc, in
  * a region, in another library's structures. 0 pins nothing. */
@@ -223,7 +223,7 @@ EBB_API int ebb_unpin(ebb_handle pin);
 /* How many pins there are: one that is forgotten keeps its object for ever. Threads: any. */
 EBB_API size_t ebb_pin_count(void);
 
-/* --- Behind the macros ---------------------------------------------------------------------- */
+/* --- Behind the macros ------------------------------------------------------------------------ */
 
 EBB_API void *ebb__region_grow(ebb_region *region, size_t size, size_t align);
 

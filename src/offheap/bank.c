@@ -28,7 +28,7 @@ static_assert(sizeof(bank_slot) << BANK_FIRST_LOG2 == 4096, "a first table fills
 static_assert(sizeof((ebb_bank *)0)->texts / sizeof(char **) == 32 - BANK_TEXTS_LOG2 + 1,
               "as many arrays as ids need");
 
-/* --- The hash: SipHash-1-3 ------------------------------------------------------------------- */
+/* --- The hash: SipHash-1-3 -------------------------------------------------------------------- */
 
 static uint64_t bank_rotate(uint64_t x, unsigned by) {
     return x << by | x >> (64 - by);
@@ -69,8 +69,7 @@ static uint32_t bank_hash(const ebb_bank *bank, ebb_str text) {
     return (uint32_t)((v[0] ^ v[1] ^ v[2] ^ v[3]) >> 32);
 }
 
-/* --- Texts by id -------------------------------------------------------------------------------
- */
+/* --- Texts by id ------------------------------------------------------------------------------ */
 
 /* Array k holds 2^(k + BANK_TEXTS_LOG2) texts; id 1 is the first of array 0. */
 static unsigned bank_array_of(ebb_bank_id id, size_t *at) {
@@ -93,17 +92,16 @@ static ebb_str bank_text(const ebb_bank *bank, ebb_bank_id id) {
     return (ebb_str){stored + sizeof len, len};
 }
 
-/* --- The table ---------------------------------------------------------------------------------
- */
+/* --- The table -------------------------------------------------------------------------------- */
 
-static size_t table_length(uint32_t log2) {
+static size_t bank_table_length(uint32_t log2) {
     return (size_t)1 << log2;
 }
 
 /* The slot that holds the text, or the free one where the probing ended. */
-static bank_slot *table_probe(const ebb_bank *bank, bank_slot *slots, uint32_t log2, uint32_t hash,
-                              ebb_str text) {
-    size_t mask = table_length(log2) - 1;
+static bank_slot *bank_table_probe(const ebb_bank *bank, bank_slot *slots, uint32_t log2,
+                                   uint32_t hash, ebb_str text) {
+    size_t mask = bank_table_length(log2) - 1;
     for (size_t i = hash >> (32 - log2);; i = (i + 1) & mask) {
         bank_slot *slot = &slots[i];
         if (slot->id == 0) return slot;
@@ -115,17 +113,17 @@ static bank_slot *table_probe(const ebb_bank *bank, bank_slot *slots, uint32_t l
 }
 
 /* Puts a slot that is not there yet. */
-static void table_put(bank_slot *slots, uint32_t log2, bank_slot new) {
-    size_t mask = table_length(log2) - 1, i = new.hash >> (32 - log2);
+static void bank_table_put(bank_slot *slots, uint32_t log2, bank_slot new) {
+    size_t mask = bank_table_length(log2) - 1, i = new.hash >> (32 - log2);
     while (slots[i].id != 0) i = (i + 1) & mask;
     slots[i] = new;
 }
 
 static ebb_bank_id bank_lookup(const ebb_bank *bank, uint32_t hash, ebb_str text) {
     if (!bank->slots) return 0;
-    ebb_bank_id id = table_probe(bank, bank->slots, bank->slots_log2, hash, text)->id;
-    if (id == 0 && bank->old_moved < table_length(bank->old_log2) && bank->old)
-        id = table_probe(bank, bank->old, bank->old_log2, hash, text)->id;
+    ebb_bank_id id = bank_table_probe(bank, bank->slots, bank->slots_log2, hash, text)->id;
+    if (id == 0 && bank->old_moved < bank_table_length(bank->old_log2) && bank->old)
+        id = bank_table_probe(bank, bank->old, bank->old_log2, hash, text)->id;
     return id;
 }
 
@@ -133,11 +131,11 @@ static ebb_bank_id bank_lookup(const ebb_bank *bank, uint32_t hash, ebb_str text
  * was interned meanwhile is in the new table only, so none is put twice. */
 static void bank_move(ebb_bank *bank) {
     if (!bank->old) return;
-    size_t length = table_length(bank->old_log2);
+    size_t length = bank_table_length(bank->old_log2);
     if (bank->old_moved < length) {
         for (int i = 0; i < BANK_STEP_SLOTS; i++) {
             bank_slot slot = bank->old[bank->old_moved++];
-            if (slot.id) table_put(bank->slots, bank->slots_log2, slot);
+            if (slot.id) bank_table_put(bank->slots, bank->slots_log2, slot);
         }
         return;
     }
@@ -148,8 +146,8 @@ static void bank_move(ebb_bank *bank) {
     if (bank->old_bytes == 0) bank->old = NULL;
 }
 
-static bool table_is_full(const ebb_bank *bank) {
-    return !bank->slots || bank->len >= table_length(bank->slots_log2) / 4 * 3;
+static bool bank_table_is_full(const ebb_bank *bank) {
+    return !bank->slots || bank->len >= bank_table_length(bank->slots_log2) / 4 * 3;
 }
 
 /* Maps `bytes`, unless the limit handler changed the bank meanwhile: null then too, and *again. */
@@ -167,7 +165,7 @@ static void *bank_map(ebb_bank *bank, size_t bytes, bool *again) {
     return memory;
 }
 
-static bool table_grow(ebb_bank *bank, bool *again) {
+static bool bank_table_grow(ebb_bank *bank, bool *again) {
     uint32_t log2 = bank->slots ? bank->slots_log2 + 1 : BANK_FIRST_LOG2;
     while (bank->old) bank_move(bank);
     void *memory = bank_map(bank, sizeof(bank_slot) << log2, again);
@@ -182,8 +180,7 @@ static bool table_grow(ebb_bank *bank, bool *again) {
     return true;
 }
 
-/* --- The public calls ----------------------------------------------------------------------------
- */
+/* --- The public calls ------------------------------------------------------------------------- */
 
 static bool bank_request_check(const ebb_bank *bank, ebb_str text, const char *call) {
     if (!bank) {
@@ -203,7 +200,7 @@ static bool bank_request_check(const ebb_bank *bank, ebb_str text, const char *c
 static char *bank_prepare(ebb_bank *bank, ebb_str text, bool *again) {
     *again = false;
     if (bank->len >= BANK_MOST_LEN) return NULL;
-    if (table_is_full(bank) && !table_grow(bank, again)) return NULL;
+    if (bank_table_is_full(bank) && !bank_table_grow(bank, again)) return NULL;
     size_t at;
     unsigned array = bank_array_of(bank->len + 1, &at);
     if (!bank->texts[array]) {
@@ -226,7 +223,7 @@ static ebb_bank_id bank_add(ebb_bank *bank, ebb_str text, uint32_t hash, char *s
     size_t at;
     unsigned array = bank_array_of(id, &at);
     bank->texts[array][at] = stored;
-    table_put(bank->slots, bank->slots_log2, (bank_slot){hash, id});
+    bank_table_put(bank->slots, bank->slots_log2, (bank_slot){hash, id});
     return id;
 }
 

@@ -19,6 +19,7 @@ static bool offheap_within_limit(size_t bytes) {
 void *ebb__offheap_map(size_t bytes) {
     /* The first call may be the program's first of all: settings are read when the heap starts. */
     if (bytes > PTRDIFF_MAX || !ebb__heap_start()) return NULL;
+    if (ebb__heap_stressed && !ebb__heap_hooks.stress()) return NULL;
     bytes = round_up(bytes, ebb__os_page_size());
     for (unsigned attempt = 0;; attempt++) {
         void *start = offheap_within_limit(bytes) ? ebb__os_map(bytes, OS_OFFHEAP) : NULL;

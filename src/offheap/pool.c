@@ -88,32 +88,31 @@ static uint32_t block_free(const ebb__block *block) {
     return block->capacity - block->live - block->retired;
 }
 
-/* --- The directory ------------------------------------------------------------------------------
- */
+/* --- The directory ---------------------------------------------------------------------------- */
 
-static size_t directory_bytes(uint32_t room) {
+static size_t pool_directory_bytes(uint32_t room) {
     return room * sizeof(ebb__block) + pool_bit_words(room) * sizeof(uint64_t);
 }
 
-static void directory_unmap(ebb__pool *pool) {
+static void pool_directory_unmap(ebb__pool *pool) {
     if (!pool->block) return;
-    pool->mapped_bytes -= round_up(directory_bytes(pool->room), ebb__os_page_size());
-    ebb__offheap_unmap(pool->block, directory_bytes(pool->room));
+    pool->mapped_bytes -= round_up(pool_directory_bytes(pool->room), ebb__os_page_size());
+    ebb__offheap_unmap(pool->block, pool_directory_bytes(pool->room));
 }
 
 /* Moves the directory to `memory`, which has the room. */
-static void directory_replace(ebb__pool *pool, void *memory, uint32_t room) {
+static void pool_directory_replace(ebb__pool *pool, void *memory, uint32_t room) {
     ebb__block *block = memory;
     uint64_t *open = (uint64_t *)(block + room);
     if (pool->blocks) {
         memcpy(block, pool->block, pool->blocks * sizeof *block);
         memcpy(open, pool->open, pool_bit_words(pool->blocks) * sizeof *open);
     }
-    directory_unmap(pool);
+    pool_directory_unmap(pool);
     pool->block = block;
     pool->open = open;
     pool->room = room;
-    pool->mapped_bytes += round_up(directory_bytes(room), ebb__os_page_size());
+    pool->mapped_bytes += round_up(pool_directory_bytes(room), ebb__os_page_size());
 }
 
 static void block_open(ebb__pool *pool, uint32_t index) {
@@ -133,8 +132,7 @@ static uint32_t pool_find_open(ebb__pool *pool) {
     return index < pool->blocks ? index : pool->blocks;
 }
 
-/* --- Blocks come and go -------------------------------------------------------------------------
- */
+/* --- Blocks come and go ----------------------------------------------------------------------- */
 
 /* Whether the directory has a place for one more block without growing. */
 static bool pool_has_place(const ebb__pool *pool) {
@@ -230,14 +228,14 @@ static bool pool_extend(ebb__pool *pool, ebb__pool_spec spec, os_lock *lock) {
     size_t bytes = block_shape_of(spec, capacity).bytes;
 
     if (lock) ebb__os_unlock(lock);
-    void *directory = room ? ebb__offheap_map(directory_bytes(room)) : NULL;
+    void *directory = room ? ebb__offheap_map(pool_directory_bytes(room)) : NULL;
     void *memory = !room || directory ? ebb__offheap_map(bytes) : NULL;
     if (lock) ebb__os_lock(lock);
 
     if (directory && room > pool->room) {
-        directory_replace(pool, directory, room);
+        pool_directory_replace(pool, directory, room);
     } else if (directory) {
-        ebb__offheap_unmap(directory, directory_bytes(room));
+        ebb__offheap_unmap(directory, pool_directory_bytes(room));
     }
     if (!memory) return false;
     bool wanted = pool_has_place(pool) && pool_find_open(pool) == pool->blocks;
@@ -246,10 +244,10 @@ static bool pool_extend(ebb__pool *pool, ebb__pool_spec spec, os_lock *lock) {
     return installed || !wanted;
 }
 
-/* --- Slots ---------------------------------------------------------------------------------------
- */
+/* --- Slots ------------------------------------------------------------------------------------ */
 
-static void handle_make(uint32_t *word, ebb__pool_spec spec, uint32_t slot, uint32_t generation) {
+static void pool_handle_make(uint32_t *word, ebb__pool_spec spec, uint32_t slot,
+                             uint32_t generation) {
     if (spec.words == 2) {
         word[0] = slot;
         word[1] = generation;
@@ -275,7 +273,7 @@ static void *block_take(ebb__pool *pool, ebb__pool_spec spec, uint32_t index, ui
     pool->live++;
     if (pool->spare == index + 1) pool->spare = 0;
     if (block_free(block) == 0) block_close(pool, index);
-    handle_make(word, spec, index << ebb__pool_shift(spec) | at, generation);
+    pool_handle_make(word, spec, index << ebb__pool_shift(spec) | at, generation);
     return block->slots + at * spec.slot_bytes;
 }
 
@@ -335,7 +333,7 @@ void *ebb__pool_next(const ebb__pool *pool, ebb__pool_spec spec, uint64_t *from,
             if (at % 64 == 0 && block->taken[at / 64] == 0) at += 63;
             if (at >= block->capacity || !(block->states[at] & 1)) continue;
             *from = (index << shift | at) + 1;
-            handle_make(word, spec, (uint32_t)(index << shift | at), block->states[at] >> 1);
+            pool_handle_make(word, spec, (uint32_t)(index << shift | at), block->states[at] >> 1);
             return block->slots + at * spec.slot_bytes;
         }
     }
@@ -372,7 +370,7 @@ static void pool_check(const ebb__pool *pool, ebb__pool_spec spec) {
         block_check(block);
         live += block->live;
     }
-    if (pool->room) bytes += round_up(directory_bytes(pool->room), ebb__os_page_size());
+    if (pool->room) bytes += round_up(pool_directory_bytes(pool->room), ebb__os_page_size());
     ebb__assert(!EBB_ASSERTIONS || (live == pool->live && bytes == pool->mapped_bytes));
 }
 
@@ -406,7 +404,7 @@ void ebb__pool_release(ebb__pool *pool, ebb__pool_spec spec) {
         if (block->top > floor) floor = block->top;
         if (block->capacity) block_unmap(pool, spec, block);
     }
-    directory_unmap(pool);
+    pool_directory_unmap(pool);
     ebb__assert(pool->mapped_bytes == 0);
     bool lasting = spec.words == 2 && floor < POOL_GENERATIONS / 2;
     *pool = (ebb__pool){.floor = lasting ? floor : 0};

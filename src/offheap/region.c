@@ -36,7 +36,7 @@ static uintptr_t chunk_data(const chunk *c) {
     return (uintptr_t)c + sizeof *c;
 }
 
-/* --- Chunks as roots ------------------------------------------------------------------------- */
+/* --- Chunks as roots -------------------------------------------------------------------------- */
 
 /* A chunk is registered in pieces that each double what came before. */
 static size_t chunk_piece(const chunk *c, size_t from) {
@@ -63,7 +63,7 @@ static int chunk_root(chunk *c, size_t bytes) {
     return 0;
 }
 
-/* --- Chunks ---------------------------------------------------------------------------------- */
+/* --- Chunks ----------------------------------------------------------------------------------- */
 
 /* A chunk of `bytes`, or of `least` where there is not as much. */
 static chunk *chunk_map(size_t bytes, size_t least) {
@@ -143,8 +143,7 @@ static bool region_extend_root(ebb_region *region, size_t size, size_t align) {
     return true;
 }
 
-/* --- The public calls --------------------------------------------------------------------------
- */
+/* --- The public calls ------------------------------------------------------------------------- */
 
 static bool region_request_check(const ebb_region *region, size_t size, size_t align) {
     const char *call = "ebb_region_alloc";
