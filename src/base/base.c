@@ -29,12 +29,11 @@ const char *ebb_error_name(int code) {
     }
 }
 
-/* "ebb: CALL: " and the formatted message, cut at the buffer's end. */
+/* "ebb: CALL: " (nothing for an empty call) and the formatted message, cut at the buffer's end. */
 __attribute__((format(printf, 2, 0))) static void message_write(const char *call,
                                                                 const char *format, va_list args) {
     char line[512];
-    int head = call ? snprintf(line, sizeof line, "ebb: %s: ", call)
-                    : snprintf(line, sizeof line, "ebb: ");
+    int head = *call ? snprintf(line, sizeof line, "ebb: %s: ", call) : 0;
     size_t used = min_size((size_t)head, sizeof line - 2);
     int body = vsnprintf(line + used, sizeof line - 1 - used, format, args);
     used = min_size(used + (size_t)(body < 0 ? 0 : body), sizeof line - 2);
@@ -43,11 +42,20 @@ __attribute__((format(printf, 2, 0))) static void message_write(const char *call
     (void)written;
 }
 
-void ebb__warn(const char *format, ...) {
+void ebb__print(const char *format, ...) {
     va_list args;
     va_start(args, format);
-    message_write(NULL, format, args);
+    message_write("", format, args);
     va_end(args);
+}
+
+void ebb__warn(const char *format, ...) {
+    va_list args;
+    char line[400];
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    ebb__print("ebb: %s", line);
 }
 
 void ebb__fail(const char *call, const char *format, ...) {

@@ -67,6 +67,9 @@ EBB__INLINE unsigned log2_floor(size_t n) {
 /* Prints "ebb: MESSAGE" and a newline on standard error, by one write(2): usable everywhere. */
 EBB__SHARED __attribute__((format(printf, 1, 2))) void ebb__warn(const char *format, ...);
 
+/* The same without "ebb: ". */
+EBB__SHARED __attribute__((format(printf, 1, 2))) void ebb__print(const char *format, ...);
+
 /* A misuse by the program. Prints "ebb: CALL: MESSAGE" and aborts in debug builds and under
  * EBB_DEBUG=misuse=abort; otherwise returns code, for the caller to return. */
 EBB__SHARED __attribute__((format(printf, 3, 4), cold)) int ebb__misuse(int code, const char *call,

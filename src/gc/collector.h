@@ -47,7 +47,7 @@ typedef struct stopped_thread {
     uintptr_t sp, tp;
     os_range alternate;  /* its alternate signal stack, if it runs on that; else empty */
     heap_thread *parked; /* in a bracketed blocking call: its record */
-    uint64_t sent_ns;
+    uint64_t sent_ns, resent_ns;
 } stopped_thread;
 
 EBB__SHARED void ebb__world_start(void);

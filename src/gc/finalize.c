@@ -93,8 +93,9 @@ int ebb_finalizer_set(void *object, ebb_finalizer fn, void *arg) {
         return ebb__misuse(EBB_ENOTHEAP, "ebb_finalizer_set", "%p is no object of the heap",
                            object);
     if (base != object)
-        return ebb__misuse(EBB_ENOTBASE, "ebb_finalizer_set", "%p points into the object at %p",
-                           object, base);
+        return ebb__misuse(EBB_ENOTBASE, "ebb_finalizer_set",
+                           "%p points %zu bytes into the object at %p", object,
+                           (size_t)((char *)object - (char *)base), base);
     int error = 0;
     ebb__critical_lock(&ebb__final_lock);
     if (fn)

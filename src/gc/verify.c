@@ -112,7 +112,15 @@ static void verify_slot(const slot *slot) {
     }
 }
 
+static void verify_resident(void) {
+    size_t pages = 0, counted = atomic_load_explicit(&ebb__resident_pages, memory_order_relaxed);
+    for (int i = 0; i < ZONE_COUNT; i++)
+        pages += ebb__space.zones[i].in_use_pages + ebb__space.zones[i].resident_free_pages;
+    if (pages != counted) ebb__fail("verify", "%zu pages are resident, not %zu", pages, counted);
+}
+
 void ebb__heap_verify(bool marked) {
+    verify_resident();
     for (int i = 0; i < ZONE_COUNT; i++) verify_zone(&ebb__space.zones[i], marked);
     for (const heap_thread *t = ebb__threads; t; t = t->next)
         for (int i = 0; i < SLOTS; i++) verify_slot(&t->slots[i]);

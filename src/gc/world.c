@@ -15,6 +15,7 @@ enum thread_state { STATE_EMPTY, STATE_WAITING, STATE_CLAIMED, STATE_STOPPED, ST
 enum park_state { PARK_RUNNING, PARK_PARKED, PARK_HELD };
 enum { EXEMPT_MAX = 80 };
 
+#define PROD_NS    ((uint64_t)5 * 1000000)
 #define RESEND_NS  ((uint64_t)50 * 1000000)
 #define GIVE_UP_NS ((uint64_t)1000 * 1000000)  /* for a thread that blocks the signal */
 #define STUCK_NS   ((uint64_t)30000 * 1000000) /* for any thread */
@@ -209,7 +210,7 @@ static int threads_signal(int listed, int self) {
         stopped_thread *entry = entry_of(tid);
         if (entry->tid != 0) continue;
         if (++world.count > world.room / 2) return -1;
-        entry->sent_ns = ebb__os_now_ns();
+        entry->sent_ns = entry->resent_ns = ebb__os_now_ns();
         atomic_store_explicit(&entry->state, STATE_WAITING, memory_order_relaxed);
         entry->tid = tid;
         atomic_thread_fence(memory_order_seq_cst);
@@ -235,7 +236,7 @@ static int straggler_prod(stopped_thread *t, uint64_t now) {
     char name[32];
     enum os_silence why = ebb__os_silence(t->tid, ebb__settings.signal, name, sizeof name);
     uint32_t waiting = STATE_WAITING;
-    if (why == OS_SILENCE_GONE) {
+    if (why == OS_SILENCE_GONE || tid_exempt(t->tid)) {
         atomic_compare_exchange_strong_explicit(&t->state, &waiting, STATE_GONE,
                                                 memory_order_relaxed, memory_order_relaxed);
         return 0;
@@ -246,7 +247,10 @@ static int straggler_prod(stopped_thread *t, uint64_t now) {
                   why == OS_SILENCE_BLOCKED ? "blocks" : "does not answer", ebb__settings.signal);
         return EBB_EBUSY;
     }
-    if (why == OS_SILENCE_UNKNOWN) ebb__os_stop_send(t->tid, ebb__settings.signal);
+    if (why == OS_SILENCE_UNKNOWN && now - t->resent_ns > RESEND_NS) {
+        ebb__os_stop_send(t->tid, ebb__settings.signal);
+        t->resent_ns = now;
+    }
     return 0;
 }
 
@@ -255,7 +259,7 @@ static int stragglers_wait(void) {
         uint32_t stopped = atomic_load_explicit(&world.stopped, memory_order_acquire);
         uint32_t state = atomic_load_explicit(&t->state, memory_order_acquire);
         if (state != STATE_WAITING && state != STATE_CLAIMED) continue;
-        ebb__os_wait(&world.stopped, stopped, RESEND_NS);
+        ebb__os_wait(&world.stopped, stopped, PROD_NS);
         if (atomic_load_explicit(&world.stopped, memory_order_acquire) != stopped) continue;
         int error = straggler_prod(t, ebb__os_now_ns());
         if (error) return error;

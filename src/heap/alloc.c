@@ -216,7 +216,7 @@ void *ebb_base_of(const void *p) {
 /* An allocated object that starts at p, or a code that says what p is instead. */
 static int object_at(const char *call, void *p, span **found, uint32_t *index) {
     uintptr_t address = (uintptr_t)p;
-    bool ours = ebb__space.base && address - ebb__space.base < 2 * ebb__space.zone_bytes;
+    bool ours = ebb__heap_start() && address - ebb__space.base < 2 * ebb__space.zone_bytes;
     if (!ours) return ebb__misuse(EBB_ENOTHEAP, call, "%p does not point into Ebb's heap", p);
     span *s = ebb__span_at(address);
     if (!s) return ebb__misuse(EBB_EDOUBLE, call, "%p: released before, or never allocated", p);
@@ -267,6 +267,11 @@ static bool large_resize(span *s, size_t size) {
     if (fits) {
         size_t end = min_size(s->stride, (size_t)s->pages << PAGE_SHIFT);
         if (size < end) memset((void *)(start + size), 0, end - size);
+        if (stride > s->stride)
+            ebb__self->alloc_bytes += stride - s->stride;
+        else
+            atomic_fetch_add_explicit(&ebb__heap_freed_bytes, s->stride - stride,
+                                      memory_order_relaxed);
         s->stride = stride;
     }
     ebb__critical_leave();
@@ -277,7 +282,7 @@ void *ebb_resize(void *p, size_t size) {
     span *s;
     uint32_t index;
     if (!p) return ebb_alloc(size);
-    if (object_at("ebb_resize", p, &s, &index) != 0) return NULL;
+    if (object_at("ebb_resize", p, &s, &index) != 0 || !ebb__thread_start()) return NULL;
     size_t room = object_room(s);
     if (s->state == SPAN_LARGE && size > SMALL_MAX && size <= ebb__space.zone_bytes) {
         if (ebb__heap_hooks.claim(size > room ? size - room : 0) && large_resize(s, size)) return p;

@@ -11,6 +11,7 @@ enum { EXACT = 64, STEPS = 8, LISTS = EXACT + STEPS * 26 };
 
 _Atomic(uint64_t) ebb__pages_returned_total;
 _Atomic(size_t) ebb__space_limit = SIZE_MAX;
+_Atomic(size_t) ebb__resident_pages;
 
 static uint32_t pages_lists[ZONE_COUNT][LISTS]; /* [zone lock] */
 static uint64_t pages_filled[ZONE_COUNT][(LISTS + 63) / 64];
@@ -170,8 +171,10 @@ static bool run_split(zone *z, span *s, uint32_t first, uint32_t pages) {
     return true;
 }
 
+/* Where in s such a run begins, its address aligned; UINT32_MAX for nowhere. */
 static uint32_t run_aligned(const span *s, uint32_t pages, uint32_t align) {
-    uint32_t first = (uint32_t)round_up(s->first_page, align);
+    size_t base = ebb__space.base >> PAGE_SHIFT;
+    uint32_t first = (uint32_t)(round_up(base + s->first_page, align) - base);
     return first + pages <= s->first_page + s->pages ? first : UINT32_MAX;
 }
 
@@ -203,12 +206,29 @@ static bool run_grow(zone *z, uint32_t pages) {
     return true;
 }
 
-/* Whether taking `pages` out of s would pass the limit: what is resident counts already. */
-static bool over_limit(const span *s, uint32_t pages) {
+/* Counts a run that is about to be used as resident, unless that would pass the limit. What is
+ * resident already counts already. A little is kept aside for records of our own. */
+static bool resident_reserve(uint32_t first, uint32_t pages) {
     size_t limit = atomic_load_explicit(&ebb__space_limit, memory_order_relaxed);
-    if (limit == SIZE_MAX) return false;
-    uint32_t fresh = pages - (uint32_t)min_size(pages, s->resident_pages);
-    return ebb__space_footprint() + ((size_t)fresh << PAGE_SHIFT) > limit;
+    size_t fresh = pages - resident_count(first, pages);
+    atomic_fetch_add_explicit(&ebb__resident_pages, fresh, memory_order_relaxed);
+    if (limit == SIZE_MAX || ebb__space_footprint() + min_size(limit / 64, MIB) <= limit)
+        return true;
+    atomic_fetch_sub_explicit(&ebb__resident_pages, fresh, memory_order_relaxed);
+    return false;
+}
+
+/* Makes the taken free span s just [first, first + pages), within the limit. False when it cannot
+ * be; s is then a free span as before. [zone lock] */
+static bool run_carve(zone *z, span *s, uint32_t first, uint32_t pages) {
+    if (!resident_reserve(first, pages)) {
+        run_insert(z, span_number(s), s->first_page, s->pages, s->freed_ns);
+        return false;
+    }
+    if (run_split(z, s, first, pages)) return true;
+    atomic_fetch_sub_explicit(&ebb__resident_pages, pages - resident_count(first, pages),
+                              memory_order_relaxed);
+    return false;
 }
 
 span *ebb__pages_alloc(enum zone_id id, uint32_t pages, uint32_t align, bool *fresh) {
@@ -217,11 +237,7 @@ span *ebb__pages_alloc(enum zone_id id, uint32_t pages, uint32_t align, bool *fr
     ebb__critical_lock(&z->lock);
     span *s = run_find(z, pages, align);
     if (!s && run_grow(z, pages + align - 1)) s = run_find(z, pages, align);
-    if (s && over_limit(s, pages)) {
-        run_insert(z, span_number(s), s->first_page, s->pages, s->freed_ns);
-        s = NULL;
-    }
-    if (s && !run_split(z, s, run_aligned(s, pages, align), pages)) s = NULL;
+    if (s && !run_carve(z, s, run_aligned(s, pages, align), pages)) s = NULL;
     if (s) {
         s->state = SPAN_UNUSED;
         span_of_set(s->first_page, span_number(s));
@@ -272,7 +288,7 @@ bool ebb__pages_extend(span *s, uint32_t pages) {
     bool fits = after && after->pages >= pages;
     if (fits) {
         run_take(z, after);
-        fits = run_split(z, after, end, pages);
+        fits = run_carve(z, after, end, pages);
     }
     if (fits) {
         ebb__span_delete(span_number(after));
@@ -341,6 +357,7 @@ static size_t run_return(const zone *z, const span *s, size_t budget) {
         if (ebb__os_return((void *)start, bytes) != 0) break;
         huge_adjust(z, start, start + bytes);
         resident_clear(page, stop - page);
+        atomic_fetch_sub_explicit(&ebb__resident_pages, stop - page, memory_order_relaxed);
         returned += bytes;
     }
     if (resident_count(s->first_page, s->pages) == 0) bitmaps_return(s->first_page, s->pages);

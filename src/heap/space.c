@@ -143,11 +143,7 @@ void ebb__span_delete(uint32_t number) {
 }
 
 size_t ebb__space_footprint(void) {
-    size_t pages = 0;
-    for (int i = 0; i < ZONE_COUNT; i++) {
-        const zone *z = &ebb__space.zones[i];
-        pages += z->in_use_pages + z->resident_free_pages;
-    }
+    size_t pages = atomic_load_explicit(&ebb__resident_pages, memory_order_relaxed);
     return (pages << PAGE_SHIFT) +
            atomic_load_explicit(&ebb__os_mapped[OS_METADATA], memory_order_relaxed) +
            atomic_load_explicit(&ebb__os_mapped[OS_OFFHEAP], memory_order_relaxed);

@@ -144,9 +144,10 @@ EBB__INLINE span *ebb__span_at(uintptr_t address) {
 
 /* The object that contains address (or that address is one past the end of): its number in *s. */
 EBB__INLINE bool span_find(const span *s, uintptr_t address, uint32_t *index) {
-    uint32_t i = s->state == SPAN_SMALL ? span_index(s, address) : 0;
-    if (i >= s->count) return false;
+    bool small = s->state == SPAN_SMALL;
+    uint32_t i = small ? span_index(s, address) : 0;
     *index = i;
+    if (i >= s->count || (!small && address - span_start(s) > s->stride)) return false;
     return atomic_load_explicit(&span_alloc_bits(s)[i / 64], memory_order_relaxed) >> (i % 64) & 1;
 }
 
@@ -170,6 +171,9 @@ EBB__SHARED void ebb__pages_zero(uint32_t first_page, uint32_t pages);
 /* Gives free pages back that have been free since before `before_ns`, until `keep` bytes of
  * resident free pages are left or `budget` bytes were returned. Returns the bytes given back. */
 EBB__SHARED size_t ebb__pages_return(uint64_t before_ns, size_t keep, size_t budget);
+
+/* Pages in use, and free ones that are resident; of both zones. Relaxed. */
+EBB__SHARED extern _Atomic(size_t) ebb__resident_pages;
 
 /* Resident bytes as accounted: in use + free and resident + metadata + off-heap. */
 EBB__SHARED size_t ebb__space_footprint(void);

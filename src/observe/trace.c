@@ -21,16 +21,16 @@ static double mb(size_t bytes) {
 static void trace_print(const cycle_record *r) {
     uint64_t age = ebb__os_now_ns() - ebb__cycle.start_ns;
     double share = 100.0 * (double)ebb__cycle.cpu_ns / ((double)age * (double)ebb__os_cpus());
-    char goal[32] = "no";
+    char goal[32] = "0 MB";
     if (r->goal < SIZE_MAX / 2) snprintf(goal, sizeof goal, "%.0f MB", mb(r->goal));
-    ebb__warn("gc %llu @%.3fs %.0f%%: %.3f+%.3f+%.3f ms clock, %.3f ms cpu, %.0f->%.0f->%.0f MB, "
-              "%s goal, %.1f MB stacks, %.1f MB roots, %u P cause=%s freed=%zu footprint=%zu "
-              "pause_ms=%.3f finalizers=%llu",
-              (unsigned long long)r->number, (double)age / 1e9, share, ms(r->stop_ns),
-              ms(r->mark_ns), ms(r->sweep_ns), ms(r->cpu_ns), mb(r->heap_before), mb(r->heap_after),
-              mb(r->live), goal, mb(r->stack_bytes), mb(r->root_bytes), r->markers,
-              cause_names[r->cause], r->freed_bytes, r->footprint, ms(r->pause_ns),
-              (unsigned long long)r->finalizers_due);
+    ebb__print("gc %llu @%.3fs %.0f%%: %.3f+%.3f+%.3f ms clock, %.3f ms cpu, %.0f->%.0f->%.0f MB, "
+               "%s goal, %.1f MB stacks, %.1f MB roots, %u P cause=%s freed=%zu footprint=%zu "
+               "pause_ms=%.3f finalizers=%llu",
+               (unsigned long long)r->number, (double)age / 1e9, share, ms(r->stop_ns),
+               ms(r->mark_ns), ms(r->sweep_ns), ms(r->cpu_ns), mb(r->heap_before),
+               mb(r->heap_after), mb(r->live), goal, mb(r->stack_bytes), mb(r->root_bytes),
+               r->markers, cause_names[r->cause], r->freed_bytes, r->footprint, ms(r->pause_ns),
+               (unsigned long long)r->finalizers_due);
 }
 
 static void trace_cycle_end(const cycle_record *record) {

@@ -111,7 +111,7 @@ void ebb__os_zero_resident(void *start, size_t size) {
 
 size_t ebb__os_rss(void) {
     char text[128];
-    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    int fd = open("/proc/thread-self/statm", O_RDONLY | O_CLOEXEC);
     if (fd < 0) return 0;
     ssize_t n = read(fd, text, sizeof text - 1);
     close(fd);

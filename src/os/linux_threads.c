@@ -217,7 +217,8 @@ bool ebb__os_mappings(os_ranges *list) {
     char buffer[8192];
     size_t kept = 0;
     ssize_t n;
-    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    /* By way of this thread: the first one's mappings read as none when it has ended. */
+    int fd = open("/proc/thread-self/maps", O_RDONLY | O_CLOEXEC);
     if (fd < 0) return false;
     list->count = 0;
     bool good = true;
