@@ -16,8 +16,8 @@ static visits recent; /* static storage is searched for pointers, as stacks are 
 static void show(const char *when) {
     struct ebb_stats stats;
     ebb_stats(&stats);
-    printf("%-8s %8zu visits, %6.1f MB in the heap, of which empty slots %5.1f MB\n", when,
-           ebb_map_len(&recent), (double)stats.heap_used / 1e6, (double)stats.map_empty / 1e6);
+    printf("%-8s %7zu visits, %5.1f MB in objects, %5.1f MB resident\n", when, ebb_map_len(&recent),
+           (double)stats.live / 1e6, (double)stats.rss / 1e6);
 }
 
 int main(void) {

@@ -1,6 +1,7 @@
 # counting.bash - sourced by the scripts that count: ok and FAIL lines, and their sum.
 # shellcheck shell=bash
 
+unset MAKEFLAGS MFLAGS MAKELEVEL
 passed=0
 failed=0
 log=$(mktemp)
@@ -30,7 +31,7 @@ count_cases() {
     local directory=$1 name=$2 status=0 good bad
     shift 2
     "$@" "$directory/$name" >"$log" 2>&1 </dev/null || status=$?
-    sed -n "s|^\(ok\|FAIL\|skip\) |\1 $name/|p" "$log"
+    sed -nE "s#^(ok|FAIL|skip) #\1 $name/#p" "$log"
     good=$(grep -c '^ok ' "$log")
     bad=$(grep -c '^FAIL ' "$log")
     # A harness that died or could not start has failed, even without a line that says so.
