@@ -137,14 +137,74 @@ static bool cycle_steps(uintptr_t sp, cycle_record *r) {
     return true;
 }
 
+/* Fork must not find a thread of ours with the loader's lock, which the child would never get. So
+ * whoever has that lock and waits for the collector's gives up while there is a fork, and begins
+ * again after it. */
+static _Atomic(uint32_t) gate_forking; /* threads in fork; sequentially consistent with inside */
+static _Atomic(uint32_t) gate_inside;  /* threads that have or want the loader's lock */
+
+struct gate_call {
+    void (*fn)(uintptr_t sp, void *arg);
+    void *arg;
+    bool again;
+};
+
+static void gate_enter(void) {
+    for (;;) {
+        atomic_fetch_add(&gate_inside, 1);
+        uint32_t forking = atomic_load(&gate_forking);
+        if (forking == 0) return;
+        atomic_fetch_sub(&gate_inside, 1);
+        ebb__os_wake(&gate_inside, true);
+        ebb__os_wait(&gate_forking, forking, 10000000);
+    }
+}
+
+static void gate_locked(void *arg) {
+    struct gate_call *call = arg;
+    call->again = !ebb__os_lock_unless(&ebb__collector_lock, &gate_forking);
+    if (call->again) return;
+    ebb__os_with_registers(call->fn, call->arg);
+    ebb__os_unlock(&ebb__collector_lock);
+}
+
+/* Calls fn(sp, arg) with the loader's and the collector's lock. */
+static void gate_pass(void (*fn)(uintptr_t sp, void *arg), void *arg) {
+    struct gate_call call = {fn, arg, false};
+    do {
+        gate_enter();
+        ebb__os_with_segments(&cycle_segments, gate_locked, &call);
+        atomic_fetch_sub(&gate_inside, 1);
+        if (atomic_load(&gate_forking)) ebb__os_wake(&gate_inside, true);
+    } while (call.again);
+}
+
+/* Before a fork: until nobody is inside. A second at most: somebody who forks with the loader's
+ * lock held would wait for ever. */
+static void gate_close(void) {
+    uint64_t start = ebb__os_now_ns();
+    atomic_fetch_add(&gate_forking, 1);
+    for (uint32_t inside; (inside = atomic_load(&gate_inside)) != 0;) {
+        if (ebb__os_now_ns() - start > 1000000000u) return;
+        ebb__os_wait(&gate_inside, inside, 10000000);
+    }
+}
+
+static void gate_open(void) {
+    atomic_fetch_sub(&gate_forking, 1);
+    ebb__os_wake(&gate_forking, true);
+}
+
 struct cycle_call {
     enum cause cause;
     uint64_t seen; /* cycles when it was asked for */
     int result;
 };
 
+/* Who waited for a cycle that somebody else made meanwhile is served. */
 static void cycle_locked(uintptr_t sp, void *arg) {
     struct cycle_call *call = arg;
+    if (call->cause == CAUSE_GROWTH && ebb__cycle.cycles != call->seen) return;
     cycle_record r = {.cause = call->cause,
                       .start_ns = ebb__os_now_ns(),
                       .number = ebb__cycle.cycles + 1,
@@ -167,21 +227,12 @@ static void cycle_locked(uintptr_t sp, void *arg) {
         call->result = EBB_ENOMEM;
 }
 
-/* The loader's lock is held. Who waited for a cycle that somebody else made meanwhile is served. */
-static void cycle_enter(void *arg) {
-    struct cycle_call *call = arg;
-    ebb__os_lock(&ebb__collector_lock);
-    if (call->cause != CAUSE_GROWTH || ebb__cycle.cycles == call->seen)
-        ebb__os_with_registers(cycle_locked, call);
-    ebb__os_unlock(&ebb__collector_lock);
-}
-
 int ebb__collect(enum cause cause) {
     struct cycle_call call = {
         .cause = cause, .seen = atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed)};
     if (!ebb__heap_start()) return EBB_ENOMEM;
     if (ebb__space_footprint() > 4 * MIB) ebb__mark_prepare();
-    ebb__os_with_segments(&cycle_segments, cycle_enter, &call);
+    gate_pass(cycle_locked, &call);
     ebb__service_need();
     return call.result;
 }
@@ -203,16 +254,10 @@ static void stopped_locked(uintptr_t sp, void *arg) {
     ebb__world_resume();
 }
 
-static void stopped_enter(void *call) {
-    ebb__os_lock(&ebb__collector_lock);
-    ebb__os_with_registers(stopped_locked, call);
-    ebb__os_unlock(&ebb__collector_lock);
-}
-
 int ebb__with_world_stopped(void (*fn)(const root_set *roots, void *arg), void *arg) {
     struct stopped_call call = {.fn = fn, .arg = arg};
     if (!ebb__heap_start()) return EBB_ENOMEM;
-    ebb__os_with_segments(&cycle_segments, stopped_enter, &call);
+    gate_pass(stopped_locked, &call);
     return call.result;
 }
 
@@ -289,6 +334,7 @@ static bool hook_stress(void) {
 
 /* In the order of heap/thread.h. The child has one thread, and nothing of ours half done. */
 static void fork_before(void) {
+    gate_close();
     ebb__os_lock(&ebb__collector_lock); /* not in a section: its holder may want us stopped */
     ebb__critical_enter();
     ebb__os_lock(&ebb__final_lock);
@@ -314,12 +360,15 @@ static void fork_unlock(void) {
 static void fork_parent(void) {
     fork_unlock();
     ebb__critical_leave();
+    gate_open();
 }
 
 static void fork_child(void) {
     ebb__critical.pending = false;
     ebb__world_forked();
     ebb__mark_forked();
+    atomic_store(&gate_forking, 0);
+    atomic_store(&gate_inside, 0);
     fork_unlock();
     ebb__finalizers_forked();
     ebb__threads_forked();

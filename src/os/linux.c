@@ -187,6 +187,15 @@ void ebb__os_lock(os_lock *lock) {
         ebb__os_wait(&lock->word, 2, UINT64_MAX);
 }
 
+bool ebb__os_lock_unless(os_lock *lock, _Atomic(uint32_t) *flag) {
+    if (ebb__os_trylock(lock)) return true;
+    while (atomic_exchange_explicit(&lock->word, 2, memory_order_acquire) != 0) {
+        if (atomic_load_explicit(flag, memory_order_acquire) != 0) return false;
+        ebb__os_wait(&lock->word, 2, 1000000);
+    }
+    return true;
+}
+
 void ebb__os_unlock(os_lock *lock) {
     if (atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2)
         ebb__os_wake(&lock->word, false);

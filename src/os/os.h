@@ -60,6 +60,9 @@ EBB__SHARED void ebb__os_lock(os_lock *lock);
 EBB__SHARED bool ebb__os_trylock(os_lock *lock);
 EBB__SHARED void ebb__os_unlock(os_lock *lock);
 
+/* Locks, unless *flag is or becomes nonzero first: then returns false. */
+EBB__SHARED bool ebb__os_lock_unless(os_lock *lock, _Atomic(uint32_t) *flag);
+
 /* Sleeps while *word == value, at most timeout_ns (UINT64_MAX: for ever); may wake early. */
 EBB__SHARED void ebb__os_wait(_Atomic(uint32_t) *word, uint32_t value, uint64_t timeout_ns);
 EBB__SHARED void ebb__os_wake(_Atomic(uint32_t) *word, bool all);
