@@ -1,0 +1,124 @@
+/* report.c - the side of a piece of work: its figures, and the checks that every step makes.
+ *
+ * The heap that is reported is heap_used: the spans that hold objects, with their free slots and
+ * ends. Go's HeapAlloc, which the stories' figures are, counts the objects alone, so the comparison
+ * is in Go's favour. See docs/tour.md, "How the numbers are checked". */
+#define _GNU_SOURCE 1
+#include "report.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+
+enum {
+    REPORT_TICK_NS = 40 * 1000 * 1000,
+    REPORT_HOLD_NS = 120 * 1000 * 1000,
+    REPORT_TRIES = 20,
+    REPORT_TRY_NS = 5 * 1000 * 1000,
+    /* A huge page at the end of a reservation is resident as a whole, though Ebb has handed out
+     * the first part of it only: there are two reservations. */
+    REPORT_SLACK_BYTES = 2 * (2 << 20)
+};
+
+static uint64_t report_last_ns;
+
+static void report_sleep(long ns) {
+    struct timespec time = {0, ns};
+    nanosleep(&time, NULL);
+}
+
+void report_begin(void) {
+    setvbuf(stdout, NULL, _IOLBF, 4096);
+    sample_mappings_begin();
+}
+
+void report_value(const char *name, double number) {
+    printf("value %s %.15g\n", name, number);
+}
+
+static void report_line(const char *kind, bool holds, const char *format, va_list args) {
+    printf("%s %d ", kind, holds);
+    vprintf(format, args);
+    putchar('\n');
+}
+
+void report_check(bool holds, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    report_line("check", holds, format, args);
+    va_end(args);
+}
+
+__attribute__((format(printf, 2, 3))) static void report_book(bool holds, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    report_line("books", holds, format, args);
+    va_end(args);
+}
+
+void report_tick(size_t done, size_t total, const char *label) {
+    uint64_t now_ns = sample_now_ns();
+    if (now_ns - report_last_ns < REPORT_TICK_NS) return;
+    report_last_ns = now_ns;
+    struct ebb_stats stats;
+    ebb_stats(&stats);
+    printf("heap %" PRIu64 "\nprogress %zu %zu %s\n", stats.heap_used, done, total, label);
+}
+
+__attribute__((noinline)) static void report_clear_stack(void) {
+    volatile char room[16384];
+    for (size_t i = 0; i < sizeof room; i++) room[i] = 0;
+}
+
+void report_collect(void) {
+    report_clear_stack();
+    ebb_collect();
+}
+
+/* --- The books ------------------------------------------------------------------------------ */
+
+/* Threads of Ebb's own may map and return meanwhile: taken again until two looks agree. */
+static void report_books_take(struct report_books *books) {
+    for (int i = 0; i < REPORT_TRIES; i++) {
+        struct ebb_stats after;
+        ebb_stats(&books->stats);
+        books->system_known = sample_mappings(&books->system);
+        ebb_stats(&after);
+        bool same = after.mapped == books->stats.mapped &&
+                    after.heap_returned == books->stats.heap_returned;
+        if (!books->system_known) break;
+        if (same && books->system.mapped_bytes == books->stats.mapped) break;
+        report_sleep(REPORT_TRY_NS);
+    }
+}
+
+static void report_books_check(const char *name, const struct report_books *books) {
+    const struct ebb_stats *s = &books->stats;
+    uint64_t classes = s->heap_used + s->heap_free + s->heap_returned + s->metadata + s->offheap;
+    report_book(s->mapped == classes, "%s: mapped %" PRIu64 " = classes %" PRIu64, name, s->mapped,
+                classes);
+    uint64_t parts = s->live + s->dead + s->slots_free + s->tail_waste;
+    report_book(s->heap_used == parts, "%s: heap_used %" PRIu64 " = parts %" PRIu64, name,
+                s->heap_used, parts);
+    if (!books->system_known) return;
+    const struct sample_mappings *system = &books->system;
+    report_book(system->mapped_bytes == s->mapped,
+                "%s: ebb_stats.mapped %" PRIu64 " = the system's %" PRIu64, name, s->mapped,
+                system->mapped_bytes);
+    uint64_t most = s->mapped - s->heap_returned + REPORT_SLACK_BYTES;
+    report_book(system->resident_bytes <= most,
+                "%s: resident %" PRIu64 " <= %" PRIu64 " mapped less returned", name,
+                system->resident_bytes, most);
+}
+
+void report_step(const char *name, struct report_books *books) {
+    static struct report_books own;
+    if (!books) books = &own;
+    report_books_take(books);
+    printf("step %" PRIu64 " %" PRIu64 " %s\n", books->stats.heap_used, books->stats.rss, name);
+    report_books_check(name, books);
+    report_value("system_known", books->system_known);
+    report_value("system_by_name", books->system_known && books->system.by_name);
+    report_sleep(REPORT_HOLD_NS);
+}
