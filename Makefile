@@ -39,6 +39,7 @@ format: deps-format
 
 install: all
 	cmake --install build/release --prefix $(PREFIX)
+	@[ -n "$(DESTDIR)" ] || ldconfig 2>/dev/null || true
 
 # Installs what is missing, from Debian's packages. With all there it touches nothing.
 deps:
