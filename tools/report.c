@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 enum {
@@ -55,6 +56,12 @@ __attribute__((format(printf, 2, 3))) static void report_book(bool holds, const 
     va_start(args, format);
     report_line("books", holds, format, args);
     va_end(args);
+}
+
+void *report_need(void *p) {
+    if (p) return p;
+    report_check(false, "there was no memory");
+    exit(EXIT_FAILURE);
 }
 
 void report_tick(size_t done, size_t total, const char *label) {

@@ -36,6 +36,9 @@ void report_step(const char *name, struct report_books *books);
 /* Call it as often as you like while a step runs. */
 void report_tick(size_t done, size_t total, const char *label);
 
+/* p; where it is null, says that there was no memory and ends the process. */
+void *report_need(void *p);
+
 /* ebb_collect, after overwriting what earlier calls left on this stack: it is searched word by
  * word, and a stale pointer would keep what the story has dropped. */
 void report_collect(void);

@@ -153,7 +153,7 @@ void sample_memory(struct sample_memory *out) {
     sample_cgroups(out);
     struct rlimit space;
     if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY) {
-        sample_bound(out, space.rlim_cur, "ulimit -v");
+        sample_bound(out, space.rlim_cur / 4, "ulimit -v"); /* the rest is reserved */
     }
     if (!out->bound_by) out->bound_by = "nobody";
 }

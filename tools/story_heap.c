@@ -113,9 +113,9 @@ static void heap_fill_tick(size_t i, size_t size) {
 }
 
 static void heap_pointers(const struct job *job) {
-    heap_target **array = ebb_new_array(heap_target *, job->size);
+    heap_target **array = report_need(ebb_new_array(heap_target *, job->size));
     for (size_t i = 0; i < job->size; i++) {
-        array[i] = i < HEAP_TARGETS ? ebb_new(heap_target) : array[i - HEAP_TARGETS];
+        array[i] = i < HEAP_TARGETS ? report_need(ebb_new(heap_target)) : array[i - HEAP_TARGETS];
         heap_fill_tick(i, job->size);
     }
     heap_measure(job, array[0]);
@@ -123,7 +123,7 @@ static void heap_pointers(const struct job *job) {
 }
 
 static void heap_integers(const struct job *job) {
-    int64_t *array = ebb_new_array(int64_t, job->size);
+    int64_t *array = report_need(ebb_new_array(int64_t, job->size));
     for (size_t i = 0; i < job->size; i++) {
         array[i] = (int64_t)i;
         heap_fill_tick(i, job->size);
@@ -135,7 +135,8 @@ static void heap_integers(const struct job *job) {
 static void heap_handles(const struct job *job) {
     ebb_region region = {0};
     heap_pool pool = {0};
-    heap_pool_handle *array = ebb_region_new_array(&region, heap_pool_handle, job->size);
+    heap_pool_handle *array =
+        report_need(ebb_region_new_array(&region, heap_pool_handle, job->size));
     for (size_t i = 0; i < job->size; i++) {
         array[i] =
             i < HEAP_TARGETS ? ebb_pool_add(&pool, (heap_target){0}) : array[i - HEAP_TARGETS];

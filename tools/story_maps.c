@@ -45,15 +45,14 @@ static ebb_str maps_text(char *text, const char *format, size_t i) {
 static ebb_str maps_new_text(const char *format, size_t i) {
     char text[MAPS_TEXT];
     ebb_str str = maps_text(text, format, i);
-    char *kept = ebb_alloc_data(str.len);
-    if (!kept) return (ebb_str){0};
+    char *kept = report_need(ebb_alloc_data(str.len));
     memcpy(kept, text, str.len);
     return (ebb_str){kept, str.len};
 }
 
 static maps_wide128 *maps_new_wide(size_t i) {
-    maps_wide128 *wide = ebb_new(maps_wide128);
-    if (wide) *wide = MAPS_WIDE(maps_wide128, i);
+    maps_wide128 *wide = report_need(ebb_new(maps_wide128));
+    *wide = MAPS_WIDE(maps_wide128, i);
     return wide;
 }
 

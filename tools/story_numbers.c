@@ -89,7 +89,7 @@ static ebb_region numbers_region;
 
 static void numbers_make_list(size_t count) {
     for (size_t i = 0; i < count; i++) {
-        numbers_node *node = ebb_new(numbers_node);
+        numbers_node *node = report_need(ebb_new(numbers_node));
         node->next = numbers_list;
         numbers_list = node;
         if ((i & 1023) == 0) report_tick(i, count, "a list");
@@ -97,7 +97,8 @@ static void numbers_make_list(size_t count) {
 }
 
 static void numbers_make_slice(size_t count) {
-    ebb_grow(&numbers_cut, count);
+    ebb_reserve(&numbers_cut, count);
+    report_need(numbers_cut.ptr);
     numbers_cut.len = count;
     for (size_t i = 0; i < count; i++) numbers_cut.ptr[i] = (numbers_point){(double)i, 0, 1};
     numbers_cut.len = count / 100;
@@ -122,7 +123,7 @@ static void numbers_mixed(const struct job *job) {
     report_collect();
     numbers_step("cut slice, emptied map");
     size_t bytes = n * 32;
-    memset(ebb_region_alloc(&numbers_region, bytes, 16), 1, bytes);
+    memset(report_need(ebb_region_alloc(&numbers_region, bytes, 16)), 1, bytes);
     char *plain = malloc(bytes);
     if (plain) memset(plain, 1, bytes);
     ebb_keep_alive(plain);

@@ -67,10 +67,11 @@ static void slices_check_rss(uint64_t kept_bytes) {
 /* --- Items ---------------------------------------------------------------------------------- */
 
 __attribute__((noinline)) static void slices_fill(size_t n) {
-    slices_weak = ebb_new_array(ebb_weak *, n);
+    slices_weak = report_need(ebb_new_array(ebb_weak *, n));
     ebb_reserve(&slices_in_use, n);
+    report_need(slices_in_use.ptr);
     for (size_t i = 0; i < n; i++) {
-        slices_item *item = ebb_new(slices_item);
+        slices_item *item = report_need(ebb_new(slices_item));
         memset(item->bytes, (int)(i | 1), sizeof item->bytes);
         ebb_append(&slices_in_use, item);
         slices_weak[i] = ebb_weak_new(item);
@@ -176,6 +177,7 @@ static void slices_run_copy(const struct job *job) {
 __attribute__((noinline)) static void slices_fill_points(size_t n) {
     ebb_reserve(&slices_path, n);
     ebb_append_zeros(&slices_path, n);
+    report_need(slices_path.ptr);
     for (size_t i = 0; i < n; i++) {
         slices_path.ptr[i] = (slices_point){(double)i, 0, 1};
         if ((i & 0xFFFF) == 0) report_tick(i, n, "filling");
