@@ -253,12 +253,12 @@ EBB__INLINE void *ebb__region_array(ebb_region *region, size_t n, size_t size, s
 typedef struct ebb__block {
     unsigned char *slots;
     uint32_t *states;  /* the mapping's start; null while there is none */
-    uint64_t *taken;   /* a bit a slot: in use, or retired */
+    uint64_t *taken;   /* a bit a slot: in use, or retired; behind it, a bit a word: full */
     uint64_t adds;     /* since the block was mapped */
     uint32_t capacity; /* slots; 0 while not mapped */
     uint32_t live;     /* slots in use */
     uint32_t retired;  /* slots that have had every generation */
-    uint32_t low;      /* no word of taken below this one has a free slot */
+    uint32_t low;      /* no word of the latter below this one has a zero */
     uint32_t floor;    /* no slot gets a generation up to this one again */
     uint32_t top;      /* the highest generation that was given out */
     uint32_t vacant;   /* while not mapped: the next such block, plus one */

@@ -11,11 +11,11 @@
  * the new one yet is in the old one. See "Off-heap" in docs/design.md. */
 #include "offheap.h"
 
-#define BANK_FIRST_LOG2 9           /* slots of the first table: a page */
-#define BANK_TEXTS_LOG2 8           /* strings in the first array of texts */
-#define BANK_MOST_LEN   0xc0000000  /* the table then has 2^32 slots, three quarters full */
-#define BANK_STEP_SLOTS 8           /* moved by one call */
-#define BANK_STEP_BYTES (256 * KIB) /* returned by one call */
+#define BANK_FIRST_LOG2 9          /* slots of the first table: a page */
+#define BANK_TEXTS_LOG2 8          /* strings in the first array of texts */
+#define BANK_MOST_LEN   0xc0000000 /* the table then has 2^32 slots, three quarters full */
+#define BANK_STEP_SLOTS 8          /* moved by one call */
+#define BANK_STEP_BYTES (2 * MIB)  /* returned by one call */
 
 struct ebb__bank_slot {
     uint32_t hash;

@@ -9,6 +9,8 @@
 #include "../heap/hooks.h"
 #include "../heap/space.h"
 
+#define OFFHEAP_HUGE_FROM (2 * MIB)
+
 static bool offheap_within_limit(size_t bytes) {
     size_t limit = atomic_load_explicit(&ebb__space_limit, memory_order_relaxed);
     if (limit == SIZE_MAX) return true;
@@ -23,6 +25,7 @@ void *ebb__offheap_map(size_t bytes) {
     bytes = round_up(bytes, ebb__os_page_size());
     for (unsigned attempt = 0;; attempt++) {
         void *start = offheap_within_limit(bytes) ? ebb__os_map(bytes, OS_OFFHEAP) : NULL;
+        if (start && bytes >= OFFHEAP_HUGE_FROM) ebb__os_huge(start, bytes, true);
         if (start) return start;
         if (!ebb__heap_hooks.exhausted(bytes, attempt)) return NULL;
     }

@@ -5,7 +5,7 @@
  * lie in front of the slots in the same mapping:
  *
  *   directory | block 0 | block 1 | ... | room | open: a bit a block |
- *   mapping   | states: 4 bytes a slot | taken: a bit a slot | slots ........ |
+ *   mapping   | states: 4 bytes a slot | taken: a bit a slot | full: a bit a word | slots .... |
  *
  * New slots come from the lowest block that has one free, so that a pool which shrinks empties its
  * upper blocks, and their mappings go back. One empty block stays, so that a pool which wavers
@@ -55,7 +55,7 @@ static uint32_t pool_bit_words(uint32_t bits) {
 /* --- The geometry of a block ------------------------------------------------------------------ */
 
 typedef struct block_shape {
-    size_t taken, slots; /* offsets in the mapping */
+    size_t taken, full, slots; /* offsets in the mapping */
     size_t slots_bytes;
     size_t bytes;
 } block_shape;
@@ -65,7 +65,8 @@ static block_shape block_shape_of(ebb__pool_spec spec, uint32_t capacity) {
     size_t align = spec.slot_bytes & -spec.slot_bytes;
     block_shape shape;
     shape.taken = round_up(capacity * sizeof(uint32_t), sizeof(uint64_t));
-    shape.slots = shape.taken + pool_bit_words(capacity) * sizeof(uint64_t);
+    shape.full = shape.taken + pool_bit_words(capacity) * sizeof(uint64_t);
+    shape.slots = shape.full + pool_bit_words(pool_bit_words(capacity)) * sizeof(uint64_t);
     shape.slots = round_up(shape.slots, max_size(min_size(align, 4096), 1));
     shape.slots_bytes = capacity * spec.slot_bytes;
     shape.bytes = round_up(shape.slots + shape.slots_bytes, ebb__os_page_size());
@@ -80,8 +81,9 @@ static uint32_t block_capacity(const ebb__pool *pool, ebb__pool_spec spec) {
     return (uint32_t)(spec.words == 2 ? min_size(fitting, most) : most);
 }
 
-static uint32_t block_taken_words(const ebb__block *block) {
-    return pool_bit_words(block->capacity);
+/* A bit a word of taken: it has no free slot. */
+static uint64_t *block_full(const ebb__block *block) {
+    return block->taken + pool_bit_words(block->capacity);
 }
 
 static uint32_t block_free(const ebb__block *block) {
@@ -156,6 +158,8 @@ static bool block_install(ebb__pool *pool, ebb__pool_spec spec, void *memory, ui
                           .floor = floor,
                           .top = floor};
     if (capacity % 64) block->taken[capacity / 64] = ~(uint64_t)0 << capacity % 64;
+    uint32_t words = pool_bit_words(capacity);
+    if (words % 64) block_full(block)[words / 64] = ~(uint64_t)0 << words % 64;
     pool->mapped_bytes += shape.bytes;
     block_open(pool, index);
     return true;
@@ -256,16 +260,33 @@ static void pool_handle_make(uint32_t *word, ebb__pool_spec spec, uint32_t slot,
     }
 }
 
+/* The lowest free slot of a block that has one; it is taken now. */
+static uint32_t block_take_lowest(ebb__block *block) {
+    uint64_t *full = block_full(block);
+    uint32_t fulls = pool_bit_words(pool_bit_words(block->capacity));
+    uint32_t word = pool_bit(full, block->low, fulls, false);
+    uint32_t at = pool_bit(block->taken, word, word + 1, false);
+    ebb__assert(at < block->capacity);
+    block->low = word / 64;
+    block->taken[word] |= (uint64_t)1 << at % 64;
+    if (block->taken[word] == ~(uint64_t)0) full[word / 64] |= (uint64_t)1 << word % 64;
+    return at;
+}
+
+static void block_untake(ebb__block *block, uint32_t at) {
+    uint32_t word = at / 64;
+    block->taken[word] &= ~((uint64_t)1 << at % 64);
+    block_full(block)[word / 64] &= ~((uint64_t)1 << word % 64);
+    if (word / 64 < block->low) block->low = word / 64;
+}
+
 /* Takes a slot of a block that has one free. */
 static void *block_take(ebb__pool *pool, ebb__pool_spec spec, uint32_t index, uint32_t *word) {
     ebb__block *block = &pool->block[index];
-    uint32_t at = pool_bit(block->taken, block->low, block_taken_words(block), false);
-    ebb__assert(at < block->capacity);
+    uint32_t at = block_take_lowest(block);
     uint32_t last = block->states[at] >> 1;
     uint32_t generation = (last > block->floor ? last : block->floor) + 1;
 
-    block->low = at / 64;
-    block->taken[at / 64] |= (uint64_t)1 << at % 64;
     block->states[at] = generation * 2 + 1;
     if (generation > block->top) block->top = generation;
     block->adds++;
@@ -316,8 +337,7 @@ int ebb__pool_remove(ebb__pool *pool, ebb__pool_spec spec, const uint32_t *word)
     if (generation == pool_generations(spec)) {
         block->retired++;
     } else {
-        block->taken[at / 64] &= ~((uint64_t)1 << at % 64);
-        if (at / 64 < block->low) block->low = at / 64;
+        block_untake(block, at);
         block_open(pool, index);
     }
     if (block->live == 0) block_emptied(pool, spec, index);
@@ -353,9 +373,13 @@ static void block_check(const ebb__block *block) {
         taken += is_taken;
         ebb__assert(state >> 1 <= block->top);
         ebb__assert(!(state & 1) || (is_taken && state >> 1 > block->floor));
-        ebb__assert(is_taken || i / 64 >= block->low);
+        ebb__assert(is_taken || i / 64 / 64 >= block->low);
     }
     ebb__assert(live == block->live && taken == block->live + block->retired);
+    for (uint32_t i = 0; i < pool_bit_words(block->capacity); i++) {
+        bool is_full = block_full(block)[i / 64] >> i % 64 & 1;
+        ebb__assert(is_full == (block->taken[i] == ~(uint64_t)0));
+    }
 }
 
 /* The invariants of offheap.h, in builds with assertions. */

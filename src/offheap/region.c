@@ -16,7 +16,6 @@
 
 #define REGION_FIRST_BYTES  (64 * KIB)
 #define REGION_MOST_BYTES   (64 * MIB)
-#define REGION_HUGE_FROM    (4 * MIB)
 #define REGION_MOST_ALIGNED GIB
 
 struct ebb__chunk {
@@ -72,7 +71,6 @@ static chunk *chunk_map(size_t bytes, size_t least) {
     chunk *c = ebb__offheap_map(bytes);
     if (!c && least < bytes) c = ebb__offheap_map(bytes = least);
     if (!c) return NULL;
-    if (bytes >= REGION_HUGE_FROM) ebb__os_huge(c, bytes, true);
     c->bytes = bytes;
     return c;
 }
