@@ -201,14 +201,14 @@ EBB_API __attribute__((format(printf, 1, 2))) ebb_str ebb_str_format(const char 
         if (EBB__LIKELY(ebb__e == 0)) ebb__s->ptr[ebb__s->len++] = ebb__v;       \
         ebb__status(ebb__e);                                                     \
     }))
-#define ebb_append_list(s, ...)                                                         \
-    (__extension__({                                                                    \
-        __auto_type ebb__s = (s);                                                       \
-        EBB__STRICT_BEGIN                                                               \
-        const __typeof__(*ebb__s->ptr) ebb__list[] = {__VA_ARGS__};                     \
-        EBB__STRICT_END                                                                 \
-        EBB__OWNER(ebb__s, ebb__slice_insert, ebb__s->len, ebb__list,                   \
-                   sizeof ebb__list / sizeof *ebb__list);                               \
+#define ebb_append_list(s, ...)                                       \
+    (__extension__({                                                  \
+        __auto_type ebb__s = (s);                                     \
+        EBB__STRICT_BEGIN                                             \
+        const __typeof__(*ebb__s->ptr) ebb__list[] = {__VA_ARGS__};   \
+        EBB__STRICT_END                                               \
+        EBB__OWNER(ebb__s, ebb__slice_insert, ebb__s->len, ebb__list, \
+                   sizeof ebb__list / sizeof *ebb__list);             \
     }))
 #define ebb_append_many(s, p, n)                                            \
     (__extension__({                                                        \
@@ -325,17 +325,17 @@ EBB_API __attribute__((format(printf, 1, 2))) ebb_str ebb_str_format(const char 
 /* Without the elements for which the condition, an expression on the pointer `it`, is true:
  *     ebb_delete_if(&online, it, (*it)->age > limit || is_idle(*it));
  * Returns: how many were dropped. The condition may not change *s. */
-#define ebb_delete_if(s, it, condition)                                            \
-    (__extension__({                                                               \
-        __auto_type ebb__s = (s);                                                  \
-        size_t ebb__kept = 0;                                                      \
-        for (size_t ebb__i = 0; ebb__i < ebb__s->len; ebb__i++) {                  \
-            __typeof__(ebb__s->ptr) it = ebb__s->ptr + ebb__i;                     \
-            if (condition) continue;                                               \
-            if (ebb__kept != ebb__i) ebb__s->ptr[ebb__kept] = ebb__s->ptr[ebb__i]; \
-            ebb__kept++;                                                           \
-        }                                                                          \
-        EBB__SLICE_CUT(ebb__s, ebb__kept);                                         \
+#define ebb_delete_if(s, it, condition)                                                \
+    (__extension__({                                                                   \
+        __auto_type ebb__s = (s);                                                      \
+        size_t ebb__kept = 0;                                                          \
+        for (size_t ebb__i = 0; ebb__i < ebb__s->len; ebb__i++) {                      \
+            __typeof__(ebb__s->ptr) it __attribute__((unused)) = ebb__s->ptr + ebb__i; \
+            if (condition) continue;                                                   \
+            if (ebb__kept != ebb__i) ebb__s->ptr[ebb__kept] = ebb__s->ptr[ebb__i];     \
+            ebb__kept++;                                                               \
+        }                                                                              \
+        EBB__SLICE_CUT(ebb__s, ebb__kept);                                             \
     }))
 
 /* Of neighbours that are equal only the first stays. By the natural equality of T (see below), or
@@ -474,19 +474,19 @@ typedef struct ebb_position {
 
 /* The index of the first element for which the condition is true, s.len where there is none; by
  * bisection: once true, the condition has to be true for all elements that follow. */
-#define ebb_search_if(s, it, condition)                          \
-    (__extension__({                                             \
-        __auto_type ebb__s = (s);                                \
-        size_t ebb__lo = 0, ebb__hi = ebb__s.len;                \
-        while (ebb__lo < ebb__hi) {                              \
-            size_t ebb__mid = ebb__lo + (ebb__hi - ebb__lo) / 2; \
-            __typeof__(ebb__s.ptr) it = ebb__s.ptr + ebb__mid;   \
-            if (condition)                                       \
-                ebb__hi = ebb__mid;                              \
-            else                                                 \
-                ebb__lo = ebb__mid + 1;                          \
-        }                                                        \
-        ebb__lo;                                                 \
+#define ebb_search_if(s, it, condition)                                                \
+    (__extension__({                                                                   \
+        __auto_type ebb__s = (s);                                                      \
+        size_t ebb__lo = 0, ebb__hi = ebb__s.len;                                      \
+        while (ebb__lo < ebb__hi) {                                                    \
+            size_t ebb__mid = ebb__lo + (ebb__hi - ebb__lo) / 2;                       \
+            __typeof__(ebb__s.ptr) it __attribute__((unused)) = ebb__s.ptr + ebb__mid; \
+            if (condition)                                                             \
+                ebb__hi = ebb__mid;                                                    \
+            else                                                                       \
+                ebb__lo = ebb__mid + 1;                                                \
+        }                                                                              \
+        ebb__lo;                                                                       \
     }))
 
 /* The index of the first element that equals v, or fulfils the condition; EBB_NONE where there is
@@ -506,18 +506,18 @@ typedef struct ebb_position {
         }                                                              \
         ebb__found;                                                    \
     }))
-#define ebb_index_if(s, it, condition)                           \
-    (__extension__({                                             \
-        __auto_type ebb__s = (s);                                \
-        size_t ebb__found = EBB_NONE;                            \
-        for (size_t ebb__i = 0; ebb__i < ebb__s.len; ebb__i++) { \
-            __typeof__(ebb__s.ptr) it = ebb__s.ptr + ebb__i;     \
-            if (condition) {                                     \
-                ebb__found = ebb__i;                             \
-                break;                                           \
-            }                                                    \
-        }                                                        \
-        ebb__found;                                              \
+#define ebb_index_if(s, it, condition)                                               \
+    (__extension__({                                                                 \
+        __auto_type ebb__s = (s);                                                    \
+        size_t ebb__found = EBB_NONE;                                                \
+        for (size_t ebb__i = 0; ebb__i < ebb__s.len; ebb__i++) {                     \
+            __typeof__(ebb__s.ptr) it __attribute__((unused)) = ebb__s.ptr + ebb__i; \
+            if (condition) {                                                         \
+                ebb__found = ebb__i;                                                 \
+                break;                                                               \
+            }                                                                        \
+        }                                                                            \
+        ebb__found;                                                                  \
     }))
 #define ebb_contains(s, ...)              (ebb_index(s, __VA_ARGS__) != EBB_NONE)
 #define ebb_contains_if(s, it, condition) (ebb_index_if(s, it, condition) != EBB_NONE)
