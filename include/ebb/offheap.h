@@ -97,8 +97,9 @@ EBB_API size_t ebb_region_bytes(const ebb_region *region);
  * A zero-initialised handle is null: it names nothing in any pool. A handle is stale once its slot
  * was removed. A slot gets a new generation each time it is reused, and none twice: a slot that has
  * had them all is retired. So a stale handle never names another object. After ebb_pool_release the
- * handles of an EBB_POOL stay stale as well; those of an EBB_POOL_SMALL may be handed out again.
- * A handle of another pool of the same type is not told apart.
+ * handles of an EBB_POOL stay stale as well, for the first thousand million generations; those of an
+ * EBB_POOL_SMALL may be handed out again. A handle of another pool of the same type is not told
+ * apart.
  *
  * Slots never move: a T * is valid until its slot is removed. They come in blocks, up to 2 MiB
  * large; a block without slots in use goes back to the system, except one. New slots fill the

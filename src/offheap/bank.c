@@ -8,7 +8,7 @@
  * Growth is spread out: a full table is replaced by one of twice the length, and each call that
  * interns moves a few slots of the old one, then returns a piece of it, which is done long before
  * the new table is full. As nothing is ever removed, a slot may be in both tables: what is not in
- * the new one yet is in the old one. See "Off-heap" in docs/design.md. */
+ * the new one yet is in the old one. See docs/offheap.md. */
 #include "offheap.h"
 
 #define BANK_FIRST_LOG2 9          /* slots of the first table: a page */

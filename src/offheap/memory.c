@@ -3,7 +3,7 @@
  * Regions, pools and banks take whole mappings and give whole mappings back, so what is mapped is
  * what they use, and ebb_stats.offheap needs no account of its own. This file is where they meet
  * the memory limit, which counts them like the heap: whoever passes it first collects, then asks
- * the handler, then gets a null pointer. See "Off-heap" in docs/design.md. */
+ * the handler, then gets a null pointer. See docs/offheap.md. */
 #include "offheap.h"
 #include "../heap/heap.h"
 #include "../heap/hooks.h"

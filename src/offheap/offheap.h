@@ -1,5 +1,5 @@
 /* offheap.h - what the files of src/offheap share: memory from the system, and the pool's entry for
- * callers that hold a lock. See "Off-heap" in docs/design.md. */
+ * callers that hold a lock. See docs/offheap.md. */
 #ifndef EBB_OFFHEAP_INTERNAL_H
 #define EBB_OFFHEAP_INTERNAL_H
 

@@ -3,7 +3,7 @@
  * All pins are slots of one pool of pointers that is a root. The pool's generations make a pin that
  * was undone harmless, wherever its number may still be stored. One lock guards it. The collector
  * needs neither: it reads the slots as it reads any root, also while a thread that it has stopped
- * holds the lock. See "Off-heap" in docs/design.md. */
+ * holds the lock. See docs/offheap.md. */
 #include "offheap.h"
 #include "../heap/heap.h"
 #include "../os/threads.h"

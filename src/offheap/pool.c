@@ -15,8 +15,8 @@
  * Generations are what makes a stale handle harmless, so they must outlive the states in a mapping
  * that went: the entry keeps the highest of them as its floor. That spends the generations which
  * the block's other slots had left. A small handle has few: there a block goes only when what is
- * spent is at most four times what was used; else its pages alone are returned. See "Off-heap" in
- * docs/design.md. */
+ * spent is at most four times what was used; else its pages alone are returned. See
+ * docs/offheap.md. */
 #include "offheap.h"
 #include "../../include/ebb/gc.h"
 

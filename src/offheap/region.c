@@ -10,7 +10,7 @@
  *
  * A region that is a root has its chunks searched up to `end`, which then is not the chunk's end:
  * the searched part doubles each time that `next` arrives there. So untouched memory is not read,
- * and nothing is ever handed out that is not searched. See "Off-heap" in docs/design.md. */
+ * and nothing is ever handed out that is not searched. See docs/offheap.md. */
 #include "offheap.h"
 #include "../../include/ebb/gc.h"
 
