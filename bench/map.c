@@ -1,11 +1,14 @@
 /* map.c - maps from int64 or string (MAP_STRINGS) to int64: build, find, miss, iterate, delete, and
- * the bytes that an entry takes. Then once more with the thread's CPU clock read after every single
- * operation, for the worst one. Compiled as C and, for Abseil, as C++; map.go does the same in Go.
+ * the bytes that an entry takes; and the longest single operation, by the thread's CPU clock, read
+ * after every one. Compiled as C and, for Abseil, as C++; map.go does the same in Go.
  *
  * Keys are written in batches outside the measured time. Maps of at most one batch are measured as
  * a thousand maps of that size, each visited ten times in a row; larger ones as one.
  *
- *     map_int_SIDE --entries 1000000 [--times 0] [--worst 0] */
+ *     map_int_SIDE --entries 1000000 --measure 0
+ *
+ * where 0 is times, 1 bytes, 2 the worst operations: runs of their own, since they would disturb
+ * each other. */
 #include PEER_HEADER
 
 #define BATCH  1024
@@ -146,16 +149,11 @@ static uint64_t map_iterate(peer_map *map) {
 
 static void map_build(void) {
     uint64_t spent_ns = 0;
-    peer_settle();
-    uint64_t before_bytes = bench_rss_bytes();
     for (size_t c = 0; c < map_copies; c++) {
         peer_make(&maps[c]);
         spent_ns += map_run(&maps[c], OP_PUT, 1);
     }
-    peer_settle();
     map_report_time("insert ns", spent_ns, 1);
-    map_report("bytes an entry",
-               (double)(bench_rss_bytes() - before_bytes) / (double)(map_entries * map_copies));
 }
 
 static void map_find(void) {
@@ -177,6 +175,18 @@ static void map_empty(void) {
     map_report_time("delete ns", spent_ns, 1);
 }
 
+static void map_weigh(void) {
+    peer_settle();
+    uint64_t before_bytes = bench_rss_bytes();
+    for (size_t c = 0; c < map_copies; c++) {
+        peer_make(&maps[c]);
+        (void)map_run(&maps[c], OP_PUT, 1);
+    }
+    peer_settle();
+    map_report("bytes an entry",
+               (double)(bench_rss_bytes() - before_bytes) / (double)(map_entries * map_copies));
+}
+
 static void map_find_worst(void) {
     peer_make(&maps[0]);
     uint64_t put_ns = map_worst(&maps[0], OP_PUT);
@@ -191,11 +201,20 @@ int main(int argc, char **argv) {
     size_t entries = bench_arg(argc, argv, "--entries", 100000);
     if (entries < 10) bench_fail("--entries takes 10 or more");
     map_setup(entries);
-    if (bench_arg(argc, argv, "--times", 1) != 0) {
+    switch (bench_arg(argc, argv, "--measure", 0)) {
+    case 0:
         map_build();
         map_find();
         map_empty();
+        break;
+    case 1:
+        map_weigh();
+        break;
+    case 2:
+        map_find_worst();
+        break;
+    default:
+        bench_fail("--measure takes 0, 1 or 2");
     }
-    if (bench_arg(argc, argv, "--worst", 1) != 0) map_find_worst();
     return 0;
 }

@@ -1,7 +1,7 @@
 // map.go - the map cases of map.c for Go's built-in map: the same keys, the same order, the same
 // result lines. Strings are slices of one block, as there.
 //
-//	map_go --entries 1000000 [--strings] [--times 0] [--worst 0]
+//	map_go --entries 1000000 [--strings] [--measure 0]
 package main
 
 import (
@@ -290,17 +290,26 @@ func (b *bench[K]) iterate(m map[K]int64) uint64 {
 	return spent
 }
 
-func (b *bench[K]) measureTimes() {
-	var put, hit, miss, iterate, del uint64
-	debug.FreeOSMemory()
-	before := rssBytes()
+func (b *bench[K]) build() (spentNs uint64) {
 	for c := 0; c < b.copies; c++ {
 		b.maps[c] = make(map[K]int64)
-		put += b.run(b.maps[c], opPut, 1)
+		spentNs += b.run(b.maps[c], opPut, 1)
 	}
+	return spentNs
+}
+
+func (b *bench[K]) measureBytes() {
 	debug.FreeOSMemory()
-	b.reportTime("insert ns", put, 1)
+	before := rssBytes()
+	b.build()
+	debug.FreeOSMemory()
 	b.report("bytes an entry", float64(rssBytes()-before)/float64(b.entries*b.copies))
+	runtime.KeepAlive(b)
+}
+
+func (b *bench[K]) measureTimes() {
+	var hit, miss, iterate, del uint64
+	b.reportTime("insert ns", b.build(), 1)
 	for c := 0; c < b.copies; c++ {
 		hit += b.run(b.maps[c], opHit, b.runs)
 		miss += b.run(b.maps[c], opMiss, b.runs)
@@ -326,24 +335,27 @@ func (b *bench[K]) measureWorst() {
 	b.report("worst of both us", math.Max(put, del)/1e3)
 }
 
-func (b *bench[K]) measure(times, worst bool) {
-	if times {
+func (b *bench[K]) measure(what int) {
+	switch what {
+	case 0:
 		b.measureTimes()
-	}
-	if worst {
+	case 1:
+		b.measureBytes()
+	case 2:
 		b.measureWorst()
+	default:
+		fail("--measure takes 0, 1 or 2")
 	}
 }
 
 func main() {
 	entries := flag.Int("entries", 100000, "entries of a map")
 	isString := flag.Bool("strings", false, "string keys")
-	worst := flag.Int("worst", 1, "0: not the worst operations")
-	times := flag.Int("times", 1, "0: not the times")
+	what := flag.Int("measure", 0, "0: times, 1: bytes, 2: the worst operations")
 	flag.Parse()
 	if *isString {
-		newBench[string](&stringKeys{}, *entries).measure(*times != 0, *worst != 0)
+		newBench[string](&stringKeys{}, *entries).measure(*what)
 	} else {
-		newBench[int64](intKeys{}, *entries).measure(*times != 0, *worst != 0)
+		newBench[int64](intKeys{}, *entries).measure(*what)
 	}
 }
