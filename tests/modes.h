@@ -97,6 +97,11 @@ __attribute__((unused)) static bool modes_have(const char *option) {
     return debug && strstr(debug, option);
 }
 
+/* For those who sum up (test_soak.c): how much a long case did. */
+__attribute__((unused)) static void modes_steps(size_t steps) {
+    printf("     %zu steps\n", steps);
+}
+
 /* The test must pass in the mode; what it printed is shown if it does not. */
 #define MODES_PASS(test, debug, gc)                                                    \
  do {                                                                                  \

@@ -585,6 +585,7 @@ TEST(storm) {
     CHECK_EQ(atomic_load(&storm_ran) + stats.finalizers + stats.finalizers_due,
              atomic_load(&storm_set));
     CHECK(stats.finalizers <= 200);
+    modes_steps(atomic_load(&storm_ran));
 }
 
 TEST(storm_with_stress) {

@@ -18,13 +18,7 @@
 static void *held[100000];
 static size_t held_count;
 
-/* What counts against the limit. */
-static NOINLINE size_t limit_used(void) {
-    struct ebb_stats stats;
-    ebb_stats(&stats);
-    return stats.mapped - stats.heap_returned;
-}
-
+/* All of Ebb's memory but what was given back counts. */
 static void limit_check(size_t limit) {
     struct ebb_stats s;
     ebb_stats(&s);

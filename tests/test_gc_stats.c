@@ -89,6 +89,7 @@ TEST(the_equations_hold_at_every_step) {
         if (test_random_below(&state, 2000) == 0) CHECK_EQ(ebb_collect(), 0);
         if (test_random_below(&state, 5000) == 0) ebb_release();
     }
+    modes_steps(20000 * test_scale());
 }
 
 static atomic_bool load_end;
@@ -120,6 +121,7 @@ TEST(the_equations_hold_under_load) {
         if (i % 100 == 0) CHECK_EQ(ebb_collect(), 0);
         if (i % 300 == 0) ebb_release();
     }
+    modes_steps(after.alloc_objects);
     atomic_store(&load_end, true);
     for (size_t i = 0; i < 4; i++) CHECK_EQ(pthread_join(threads[i], NULL), 0);
     stats_check(&after);

@@ -101,6 +101,7 @@ static void *storm_body(void *arg) {
 TEST(storm) {
     threads_run(storm_body, THREADS);
     CHECK_EQ(atomic_load(&step_total), THREADS);
+    modes_steps(THREADS * threads_steps(60000));
 }
 
 TEST(storm_with_stress) {
@@ -165,6 +166,7 @@ static void *exchange_body(void *arg) {
 
 TEST(exchange) {
     threads_run(exchange_body, THREADS);
+    modes_steps(THREADS * threads_steps(100000));
 }
 
 TEST(exchange_with_stress) {
