@@ -91,18 +91,18 @@ EBB_API size_t ebb_region_bytes(const ebb_region *region);
  * numbers are known to hold no pointers, and pack without gaps.
  *
  * EBB_POOL_SMALL(name, T): the same with handles of four bytes: at most 16 million slots at once,
- * and each slot has 255 lives, so that the pool hands out four thousand million handles before it
- * says EBB_ENOMEM, and at least a quarter of that many.
+ * and 255 lives each. So such a pool is used up, and says that there is no memory, after four
+ * thousand million handles, or after a quarter of that when its blocks come and go.
  *
  * A zero-initialised handle is null: it names nothing in any pool. A handle is stale once its slot
  * was removed. A slot gets a new generation each time it is reused, and none twice: a slot that has
  * had them all is retired. So a stale handle never names another object. After ebb_pool_release the
- * handles of an EBB_POOL stay stale as well, for the first thousand million generations; those of an
- * EBB_POOL_SMALL may be handed out again. A handle of another pool of the same type is not told
+ * handles of an EBB_POOL stay stale as well, for the first thousand million generations; those of
+ * an EBB_POOL_SMALL may be handed out again. A handle of another pool of the same type is not told
  * apart.
  *
- * Slots never move: a T * is valid until its slot is removed. They come in blocks, up to 2 MiB
- * large; a block without slots in use goes back to the system, except one. New slots fill the
+ * Slots never move: a T * is valid until its slot is removed. They come in blocks of up to 2 MiB; a
+ * block without slots in use goes back to the system, except one. New slots fill the
  * lowest blocks first, so that a pool that shrinks empties the others. */
 #define EBB_POOL(name, T)       EBB__POOL(name, T, 2)
 #define EBB_POOL_SMALL(name, T) EBB__POOL(name, T, 1)
