@@ -213,12 +213,11 @@ static bool mapping_add(os_ranges *list, const char *line) {
     return ebb__os_ranges_add(list, start, end);
 }
 
-bool ebb__os_mappings(os_ranges *list) {
+static bool mappings_read(const char *path, os_ranges *list) {
     char buffer[8192];
     size_t kept = 0;
     ssize_t n;
-    /* By way of this thread: the first one's mappings read as none when it has ended. */
-    int fd = open("/proc/thread-self/maps", O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return false;
     list->count = 0;
     bool good = true;
@@ -235,6 +234,11 @@ bool ebb__os_mappings(os_ranges *list) {
     }
     close(fd);
     return good && list->count > 0;
+}
+
+/* The process's mappings read as none when its first thread has ended: then by way of this one. */
+bool ebb__os_mappings(os_ranges *list) {
+    return mappings_read("/proc/self/maps", list) || mappings_read("/proc/thread-self/maps", list);
 }
 
 const os_range *ebb__os_mapping_of(const os_ranges *list, uintptr_t address) {
