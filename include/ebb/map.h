@@ -29,7 +29,7 @@
 
 #ifndef __cplusplus
 
-/* --- Declaration ---------------------------------------------------------------------------- */
+/* --- Declaration ----------------------------------------------------------------------------- */
 
 /* EBB_MAP(name, K, V): `name` becomes the type of maps from K to V. At file scope or in a block,
  * once in each translation unit; a header is the natural place. K and V are any types that can be
@@ -59,8 +59,8 @@
  * good in every bit; but keys whose hashes are equal all land in one table, which then grows
  * instead of splitting, and looking for them takes time in proportion to their number. Neither
  * function may change the map or leave by longjmp. */
-# define EBB_MAP_HASHED(name, K, V, hash, equal)                                                   \
-     EBB__MAP_HASHED(__COUNTER__, name, K, V, hash, equal)
+# define EBB_MAP_HASHED(name, K, V, hash, equal) \
+  EBB__MAP_HASHED(__COUNTER__, name, K, V, hash, equal)
 
 /* A map from objects to V that does not keep the objects alive: K is a pointer type, compared by
  * address, and when the collector finds a key dead its entry vanishes. Values are kept as long as
@@ -68,7 +68,7 @@
  * Here ebb_map_len counts by looking at every entry. */
 # define EBB_MAP_WEAK(name, K, V) EBB__MAP_WEAK(__COUNTER__, name, K, V)
 
-/* --- Entries -------------------------------------------------------------------------------- */
+/* --- Entries --------------------------------------------------------------------------------- */
 
 /* Makes v the value of k. When k was there, the key that was there stays, with a new value.
  *
@@ -113,7 +113,7 @@
  * Threads: one writer.   Collects: never. */
 # define ebb_map_clear(m) ebb__map_clear((m)->map)
 
-/* --- Iteration ------------------------------------------------------------------------------ */
+/* --- Iteration ------------------------------------------------------------------------------- */
 
 /* for each entry: k is a copy of the key, v of the value (each: p points to the value).
  *
@@ -129,7 +129,7 @@
 # define ebb_map_each(m, k, v)     EBB__MAP_EACH(m, k, v)
 # define ebb_map_each_ref(m, k, p) EBB__MAP_EACH_REF(m, k, p)
 
-/* --- Memory --------------------------------------------------------------------------------- */
+/* --- Memory ---------------------------------------------------------------------------------- */
 
 /* Room for n entries is kept from now on, through deletes and clears; on an empty map it is made
  * at once. n == 0 takes the wish back; the room goes as deletes come by, or with ebb_map_compact.

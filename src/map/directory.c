@@ -26,6 +26,21 @@ void ebb__dir_set(ebb__map *map, uint32_t hash, ebb__dir table) {
     for (size_t i = 0; i < (size_t)1 << shared; i++) map->dir[first + i] = table;
 }
 
+void ebb__dir_usual(ebb__map *map) {
+    size_t usual = map->shape->slots_max / EBB__GROUP;
+    if (map->dir == map->self)
+        usual = max_size(ebb__dir_groups(map, map->self[0]), ebb__dir_groups(map, map->self[1]));
+    if (usual == map->groups) return;
+    size_t before = map->groups;
+    for (size_t i = 0; i < (size_t)1 << ebb__map_depth(map); i++) {
+        ebb__dir dir = map->dir[i];
+        map->groups = (uint32_t)before;
+        size_t groups = ebb__dir_groups(map, dir);
+        map->groups = (uint32_t)usual;
+        map->dir[i] = ebb__dir_make(map, ebb__dir_ctrl(dir), ebb__dir_slots(dir), groups);
+    }
+}
+
 static void dir_forget(ebb__dir *dir, size_t pairs) {
     for (size_t i = 0; i < pairs; i++) dir[i] = ebb__table_none();
 }
@@ -42,6 +57,7 @@ static void dir_install(ebb__map *map, ebb__dir *dir, unsigned depth) {
     map->shift = (uint8_t)(64 - depth);
     map->version++;
     dir_forget(old, pairs);
+    ebb__dir_usual(map);
 }
 
 int ebb__dir_double(ebb__map *map) {

@@ -36,7 +36,7 @@ static void iter_enter(ebb__map_iter *it, ebb__dir dir) {
     it->careful = begin == it->from && it->length == span ? 0 : EBB__ITER_SHARE;
     it->ctrl = ebb__dir_ctrl(dir);
     it->slots = ebb__dir_slots(dir);
-    it->groups = (uint32_t)ebb__dir_groups(dir);
+    it->groups = (uint32_t)ebb__dir_groups(it->map, dir);
     it->group = (uint32_t)((uint64_t)ebb__map_random() * it->groups >> 32);
     it->groups_left = it->groups;
     it->version = it->map->version;

@@ -12,11 +12,11 @@
 #include "../../include/ebb/map.h"
 
 enum {
-    MAP_SLOTS_MIN = 4,          /* of the smallest table */
-    MAP_SLOTS_SMALL = 16,       /* a table is not made smaller than this, unless by request */
-    MAP_DEPTH_MAX = 30,         /* of the directory; hashes are stored in 32 bits */
-    MAP_SPARE_TABLES = 16,      /* maps with fewer tables keep no spare one */
-    MAP_KEEP_PAUSED = 1,        /* ebb__map.keep */
+    MAP_SLOTS_MIN = 4,     /* of the smallest table */
+    MAP_SLOTS_SMALL = 16,  /* a table is not made smaller than this, unless by request */
+    MAP_DEPTH_MAX = 30,    /* of the directory; hashes are stored in 32 bits */
+    MAP_SPARE_TABLES = 16, /* maps with fewer tables keep no spare one */
+    MAP_KEEP_PAUSED = 1,   /* ebb__map.keep */
     MAP_KEEP_GROW_ONLY = 2,
 };
 
@@ -41,6 +41,9 @@ EBB__SHARED size_t ebb__map_census(void);
 
 /* What a map without entries has for a table: no slots, never written. */
 EBB__SHARED ebb__dir ebb__table_none(void);
+
+/* A pair of the directory, see ebb__dir_groups_coded. */
+EBB__SHARED ebb__dir ebb__dir_make(const ebb__map *map, uint8_t *ctrl, char *slots, size_t groups);
 
 /* How many entries so many slots may hold. */
 EBB__INLINE uint32_t ebb__table_limit(uint32_t slots) {
@@ -105,12 +108,16 @@ EBB__INLINE uint64_t ebb__dir_span(ebb__dir dir) {
 /* Makes `table` the one for all hashes that agree with `hash` in its depth. */
 EBB__SHARED void ebb__dir_set(ebb__map *map, uint32_t hash, ebb__dir table);
 
+/* Sees to it that map->groups is the usual size; after tables have been set. */
+EBB__SHARED void ebb__dir_usual(ebb__map *map);
+
 /* Twice the directory, 0 or EBB_ENOMEM; or half of it, as often as no table needs the depth. */
 EBB__SHARED int ebb__dir_double(ebb__map *map);
 EBB__SHARED void ebb__dir_halve(ebb__map *map);
 
 /* --- Structure (structure.c) ------------------------------------------------------------------
- * The map is marked as being written; meanwhile it may not be, and change by somebody else's hand. */
+ * The map is marked as being written; meanwhile it may not be, and change by somebody else's hand.
+ */
 
 /* Makes room for one more entry of that hash, or gets nearer to it: call until there is room.
  * Returns 0 or EBB_ENOMEM. */

@@ -2,7 +2,7 @@
  * slate; and the checks. docs/design.md, "Maps". */
 #include "map.h"
 
-/* --- Room --------------------------------------------------------------------------------------- */
+/* --- Room ------------------------------------------------------------------------------------ */
 
 /* How many tables of full size hold n entries for sure: at most 13/16 of what they can on average,
  * so that chance fills none of them. */
@@ -31,7 +31,9 @@ static int reserve_tables(ebb__map *map, unsigned depth, uint32_t slots) {
     if (!dir) return EBB_ENOMEM;
     if (!same) return 0;
     if (depth == 0) dir[1] = dir[0];
+    uint32_t groups = map->groups;
     ebb__map_reset(map);
+    map->groups = groups;
     if (dir_depth == 1)
         memcpy(map->self, two, sizeof two);
     else
@@ -40,6 +42,7 @@ static int reserve_tables(ebb__map *map, unsigned depth, uint32_t slots) {
     map->tables = (size_t)1 << depth;
     map->deepest = depth > 0 ? map->tables : 0;
     map->slots = map->tables * slots;
+    ebb__dir_usual(map);
     return 0;
 }
 
@@ -76,7 +79,7 @@ int ebb__map_dense(ebb__map *map, bool on) {
     return policy_set(map, &map->dense, 1, on);
 }
 
-/* --- Compaction --------------------------------------------------------------------------------- */
+/* --- Compaction ------------------------------------------------------------------------------ */
 
 /* The table at pos as small as can be, after merging it as far as that goes. Returns where the next
  * one begins. */
@@ -110,13 +113,14 @@ int ebb__map_compact(ebb__map *map) {
     return error;
 }
 
-/* --- Clearing ----------------------------------------------------------------------------------- */
+/* --- Clearing -------------------------------------------------------------------------------- */
 
 void ebb__map_clear(ebb__map *map) {
     if (!map) return;
     ebb__map_write(map, "ebb_map_clear");
     if (map->keep || map->slots_min != 0) {
-        for (uint64_t pos = 0; pos < EBB__HASHES; pos += ebb__dir_span(ebb__dir_at(map, (uint32_t)pos)))
+        for (uint64_t pos = 0; pos < EBB__HASHES;
+             pos += ebb__dir_span(ebb__dir_at(map, (uint32_t)pos)))
             ebb__table_clear(map, ebb__dir_at(map, (uint32_t)pos));
         map->len = 0;
     } else {
@@ -126,7 +130,7 @@ void ebb__map_clear(ebb__map *map) {
     ebb__map_written(map, "ebb_map_clear");
 }
 
-/* --- Failing ------------------------------------------------------------------------------------ */
+/* --- Failing --------------------------------------------------------------------------------- */
 
 void ebb__map_raced(const char *call, const ebb__map *map) {
     ebb__fail(call, "map %p is used by two threads at once, and one of them changes it",
@@ -137,9 +141,9 @@ int ebb__map_null_key(const char *call) {
     return ebb__misuse(EBB_EINVAL, call, "the key of a map with weak keys is a null pointer");
 }
 
-/* --- Checking ----------------------------------------------------------------------------------- */
+/* --- Checking -------------------------------------------------------------------------------- */
 
-#define MAP_REQUIRE(cond)                                                                          \
+#define MAP_REQUIRE(cond) \
  ((cond) ? (void)0 : ebb__fail("map check", "%s, map %p", #cond, (const void *)map))
 
 static void check_entry(const ebb__map *map, ebb__dir dir, size_t index, uint64_t pos) {
@@ -164,8 +168,8 @@ static void check_table(const ebb__map *map, ebb__dir dir, uint64_t pos) {
     const uint8_t *ctrl = ebb__dir_ctrl(dir);
     uint32_t count = 0, used = 0;
     MAP_REQUIRE(table->slots == 0 || ebb_base_of(ctrl) == table);
-    MAP_REQUIRE(table->slots <= ebb__dir_groups(dir) * EBB__GROUP);
-    for (size_t i = 0; i < ebb__dir_groups(dir) * EBB__GROUP; i++) {
+    MAP_REQUIRE(table->slots <= ebb__dir_groups(map, dir) * EBB__GROUP);
+    for (size_t i = 0; i < ebb__dir_groups(map, dir) * EBB__GROUP; i++) {
         MAP_REQUIRE(i < table->slots || ctrl[i] == EBB__SLOT_EMPTY);
         used += ctrl[i] != EBB__SLOT_EMPTY;
         if (ctrl[i] < EBB__SLOT_EMPTY)

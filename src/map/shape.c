@@ -9,7 +9,7 @@
 
 static _Atomic(const ebb__map_shape *) shape_all; /* release by shape_add, acquire by shape_find */
 
-/* --- What a slot looks like to the collector -------------------------------------------------- */
+/* --- What a slot looks like to the collector ------------------------------------------------- */
 
 enum { SHAPE_FIELDS_MAX = 64 };
 
@@ -66,27 +66,34 @@ static ebb__layout *shape_slots_layout(const ebb__map_decl *decl, const ebb__map
     return ebb__layout_make(decl->name, form->stride, fields.at, EBB__USE_MAP);
 }
 
-/* --- How large tables are --------------------------------------------------------------------- */
+/* --- How large tables are -------------------------------------------------------------------- */
 
-/* Bytes that a table really takes, its two objects rounded up to what the heap hands out. */
-static size_t shape_table_bytes(const ebb__map_form *form, size_t slots) {
+/* Bytes of span that an object takes on average, rounding and the spans' ends counted. */
+static double shape_object_bytes(size_t size) {
+    size = round_up(size, 16);
+    uint32_t class = size <= SMALL_MAX ? class_of(size, 16) : CLASS_MAX;
+    if (class >= ebb__class_count) return (double)round_up(size + 1, PAGE);
+    size_t span = (size_t)ebb__class_pages[class] << PAGE_SHIFT;
+    return (double)span / (double)(span / ebb__class_stride[class]);
+}
+
+static double shape_slot_bytes(const ebb__map_form *form, size_t slots) {
     size_t control = sizeof(ebb__table) + slots + (form->stores_hash ? 4 * slots : 0);
-    return ebb__good_size(round_up(control, 16), 16) +
-           ebb__good_size(round_up(slots * form->stride, 16), 16);
+    return (shape_object_bytes(control) + shape_object_bytes(slots * form->stride)) / (double)slots;
 }
 
-/* 1024 slots, or fewer where they would not fit into 32 KiB; and of these as many as take no more
- * memory, with header, hashes and rounding, than so many slots and control bytes alone. */
+/* 1024 slots, or fewer where they would not fit into 32 KiB; and of up to a quarter less than that,
+ * the number that wastes least of the heap's size classes. */
 static uint32_t shape_slots_max(const ebb__map_form *form) {
-    size_t nominal = 1024, stride = max_size(form->stride, 1);
-    while (nominal > 128 && nominal * stride > 32 * KIB) nominal /= 2;
-    size_t slots = nominal;
-    while (slots > nominal * 3 / 4 && shape_table_bytes(form, slots) > nominal * (stride + 1))
-        slots -= EBB__GROUP;
-    return (uint32_t)slots;
+    size_t nominal = 1024, best;
+    while (nominal > 128 && nominal * form->stride > 32 * KIB) nominal /= 2;
+    best = nominal;
+    for (size_t slots = nominal; slots >= nominal - nominal / 4; slots -= EBB__GROUP)
+        if (shape_slot_bytes(form, slots) < shape_slot_bytes(form, best)) best = slots;
+    return (uint32_t)best;
 }
 
-/* --- Shapes ------------------------------------------------------------------------------------ */
+/* --- Shapes ---------------------------------------------------------------------------------- */
 
 static bool shape_equal(const ebb__map_shape *a, const ebb__map_shape *b) {
     const ebb__map_form *f = &a->form, *g = &b->form;
@@ -142,7 +149,7 @@ const ebb__map_shape *ebb__map_shape_of(ebb__map_site *site) {
     return known;
 }
 
-/* --- Seeds ------------------------------------------------------------------------------------- */
+/* --- Seeds ----------------------------------------------------------------------------------- */
 
 static _Atomic(uint64_t) seed_secret; /* of the process; 0 until drawn; relaxed: any draw will do */
 static _Atomic(uint64_t) seed_count;  /* relaxed: a counter */

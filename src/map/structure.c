@@ -3,7 +3,7 @@
  *
  *   full                      the same size again, if deleted slots are why;
  *                             larger, up to full size; then split in two
- *   under 7/32 full           merge with the buddy, if both together fill 7/16 of a table at most;
+ *   under a fifth full        merge with the buddy, if both together fill 7/16 of a table at most;
  *                             else half the size
  *
  * Between the two lies enough that nothing thrashes. A table is never changed in place, but for
@@ -11,7 +11,7 @@
  * stand in it, and must be able to tell. */
 #include "map.h"
 
-/* --- One table ---------------------------------------------------------------------------------- */
+/* --- One table ------------------------------------------------------------------------------- */
 
 /* The map has `table` now; it had `old` there, whose entries but for dead ones have moved. */
 static void table_replace(ebb__map *map, uint32_t hash, ebb__dir old, ebb__dir table) {
@@ -20,6 +20,7 @@ static void table_replace(ebb__map *map, uint32_t hash, ebb__dir old, ebb__dir t
     ebb__dir_set(map, hash, table);
     map->version++;
     ebb__table_discard(map, old);
+    if (map->dir == map->self) ebb__dir_usual(map);
 }
 
 int ebb__map_resize(ebb__map *map, uint32_t hash, uint32_t slots) {
@@ -37,14 +38,14 @@ int ebb__map_resize(ebb__map *map, uint32_t hash, uint32_t slots) {
     return 1;
 }
 
-/* --- Splitting ---------------------------------------------------------------------------------- */
+/* --- Splitting ------------------------------------------------------------------------------- */
 
 /* How many entries of a table have `bit` in their hash, out of `of`; stops when it knows that there
  * are both kinds, unless all are to be counted. */
 static uint32_t split_count(const ebb__map *map, ebb__dir dir, uint32_t bit, bool all,
                             uint32_t *of) {
     uint8_t *ctrl = ebb__dir_ctrl(dir);
-    size_t slots = ebb__dir_groups(dir) * EBB__GROUP;
+    size_t slots = ebb__dir_groups(map, dir) * EBB__GROUP;
     uint32_t with = 0;
     *of = 0;
     for (size_t i = 0; i < slots; i++) {
@@ -100,11 +101,11 @@ static int split_apart(ebb__map *map, uint32_t hash, uint32_t bit, const uint32_
 static int table_split(ebb__map *map, uint32_t hash) {
     ebb__dir dir = ebb__dir_at(map, hash);
     const ebb__table *table = ebb__dir_table(dir);
-    uint32_t bit = (uint32_t)1 << (31 - table->depth), max = map->shape->slots_max, of;
-    bool sized = map->dense || table->slots > max;
+    uint32_t bit = (uint32_t)1 << (31 - table->depth), of;
+    bool sized = map->dense || table->slots > map->shape->slots_max;
     uint32_t with = split_count(map, dir, bit, sized, &of);
     if (with == 0 || with == of) return split_narrow(map, hash, bit, with != 0);
-    uint32_t slots[2] = {max, max};
+    uint32_t slots[2] = {table->slots, table->slots};
     if (sized) {
         slots[0] = ebb__table_fit(map, of - with, 12, map->dense);
         slots[1] = ebb__table_fit(map, with, 12, map->dense);
@@ -113,7 +114,8 @@ static int table_split(ebb__map *map, uint32_t hash) {
 }
 
 /* A directory twice as large would still have so few pairs that they are less than a sixteenth of a
- * table's slots for each entry. Keys that share the top of their hashes never get more than that. */
+ * table's slots for each entry. Keys that share the top of their hashes never get more than that.
+ */
 static bool may_double(const ebb__map *map) {
     unsigned depth = ebb__map_depth(map) + 1;
     if (depth > MAP_DEPTH_MAX) return false;
@@ -123,11 +125,14 @@ static bool may_double(const ebb__map *map) {
 int ebb__map_make_room(ebb__map *map, uint32_t hash) {
     const ebb__table *table = ebb__dir_table(ebb__dir_at(map, hash));
     uint32_t slots = table->slots, limit = ebb__table_limit(slots);
-    uint32_t larger = ebb__table_larger(map, slots, map->dense);
+    uint32_t larger = ebb__table_larger(map, slots, map->dense), max = map->shape->slots_max;
+    /* The first split comes a step early: a map's first table of full size would be discarded by
+     * it, and leave a hole between the others. */
+    bool first = table->depth == 0 && slots < max && larger == max;
     int done;
     if (slots != 0 && table->count <= limit - limit / 4)
         done = ebb__map_resize(map, hash, slots);
-    else if (slots < map->shape->slots_max)
+    else if (slots < max && !first)
         done = ebb__map_resize(map, hash, larger);
     else if (table->depth < ebb__map_depth(map))
         done = table_split(map, hash);
@@ -138,7 +143,7 @@ int ebb__map_make_room(ebb__map *map, uint32_t hash) {
     return done < 0 ? done : 0;
 }
 
-/* --- Merging and shrinking ---------------------------------------------------------------------- */
+/* --- Merging and shrinking ------------------------------------------------------------------- */
 
 int ebb__map_merge(ebb__map *map, uint32_t hash, size_t most, uint32_t filled, bool fine) {
     ebb__dir a = ebb__dir_at(map, hash);
@@ -162,8 +167,8 @@ int ebb__map_merge(ebb__map *map, uint32_t hash, size_t most, uint32_t filled, b
     ebb__table_moved(moved);
     map->tables--;
     map->slots -= ebb__dir_table(b)->slots;
-    table_replace(map, hash, a, table);
     ebb__table_discard(map, b);
+    table_replace(map, hash, a, table);
     if (map->tables < MAP_SPARE_TABLES) map->spare = (ebb__dir){0, 0};
     if (depth == ebb__map_depth(map)) map->deepest -= 2;
     ebb__dir_halve(map);
@@ -181,6 +186,7 @@ void ebb__map_reset(ebb__map *map) {
     map->dir = map->self;
     map->self[0] = map->self[1] = ebb__table_none();
     map->shift = 63;
+    map->groups = 1;
     map->spare = (ebb__dir){0, 0};
     map->len = map->slots = map->tables = map->deepest = 0;
     map->version++;
@@ -194,14 +200,16 @@ void ebb__map_shrink(ebb__map *map, uint64_t hash64) {
         ebb__map_reset(map);
         return;
     }
-    if (ebb__map_merge(map, hash, map->shape->slots_max * 7 / 16, 10, map->dense) != 0) return;
-    uint32_t slots = ebb__table_fit(map, table->count, 10, map->dense);
+    /* Among many tables a merger takes the spare one, of full size, and allocates nothing. */
+    uint32_t filled = map->tables > MAP_SPARE_TABLES ? 7 : 12;
+    if (ebb__map_merge(map, hash, map->shape->slots_max * 7 / 16, filled, map->dense) != 0) return;
+    uint32_t slots = ebb__table_fit(map, table->count, 12, map->dense);
     if (slots < MAP_SLOTS_SMALL) slots = MAP_SLOTS_SMALL;
     if (slots < table->slots && map->slots - table->slots + slots >= map->slots_min)
         ebb__map_resize(map, hash, slots);
 }
 
-/* --- Entries, the long way ---------------------------------------------------------------------- */
+/* --- Entries, the long way ------------------------------------------------------------------- */
 
 ebb__map *ebb__map_make(ebb__map **handle, ebb__map_site *site) {
     const ebb__map_shape *shape = ebb__map_shape_of(site);
@@ -232,7 +240,7 @@ static void *slot_fill(ebb__map *map, const void *key, uint64_t hash, struct box
     const ebb__map_form *form = &map->shape->form;
     ebb__dir dir = ebb__dir_at(map, (uint32_t)(hash >> 32));
     uint8_t *ctrl = ebb__dir_ctrl(dir);
-    size_t groups = ebb__dir_groups(dir);
+    size_t groups = ebb__dir_groups(map, dir);
     size_t index = ebb__table_free_slot(ctrl, groups, (uint32_t)(hash >> 32));
     ebb__table *table = ebb__table_of(ctrl);
     char *slot = ebb__dir_slots(dir) + index * form->stride;

@@ -2,9 +2,9 @@
  *
  * A table is two objects of the heap. Control bytes and hashes lie in pointer-free memory; the
  * slots are an array of a typed layout, or pointer-free too. Only the directory refers to them
- * (and iterators), so a discarded table is the collector's. It is zeroed first: a pointer into it
- * that somebody kept against the rules then keeps nothing alive, and reads zero. It is not released
- * at once, since that would make the same mistake a wild pointer. */
+ * (and iterators), so a discarded table is the collector's. If it can hold pointers it is zeroed
+ * first: a pointer into it that somebody kept against the rules then keeps nothing alive. It is not
+ * released at once, since that would make the same mistake a wild pointer. */
 #include "map.h"
 
 _Atomic(uint64_t) ebb__map_moved_max, ebb__map_table_max;
@@ -30,7 +30,7 @@ void ebb__table_moved(size_t entries) {
     stat_max(&ebb__map_moved_max, entries);
 }
 
-/* --- Sizes ------------------------------------------------------------------------------------- */
+/* --- Sizes ----------------------------------------------------------------------------------- */
 
 uint32_t ebb__table_larger(const ebb__map *map, uint32_t slots, bool fine) {
     uint32_t max = map->shape->slots_max, groups = slots / EBB__GROUP;
@@ -40,7 +40,7 @@ uint32_t ebb__table_larger(const ebb__map *map, uint32_t slots, bool fine) {
     if (fine) larger = (groups + (1u << (log2_floor(groups) - 2))) * EBB__GROUP;
     if (slots < max) return larger > max || (!fine && larger > max - max / 4) ? max : larger;
     /* A table beyond full size, for keys that no splitting separates. */
-    return larger / EBB__GROUP < 128 ? larger : 2u << log2_floor(larger - 1);
+    return larger / EBB__GROUP <= 112 ? larger : 2u << log2_floor(larger - 1);
 }
 
 uint32_t ebb__table_fit(const ebb__map *map, size_t count, uint32_t filled, bool fine) {
@@ -50,26 +50,30 @@ uint32_t ebb__table_fit(const ebb__map *map, size_t count, uint32_t filled, bool
     return slots;
 }
 
-/* --- Making ------------------------------------------------------------------------------------ */
+/* --- Making ---------------------------------------------------------------------------------- */
 
 static uint64_t table_mark(const ebb__table *table) {
     return ((uintptr_t)table ^ (uintptr_t)&table_none) * 0x9e3779b97f4a7c15u | 1;
 }
 
-static ebb__dir dir_pack(uint8_t *ctrl, char *slots, uint32_t groups) {
-    uint32_t code = groups < 128 ? groups : 121 + log2_floor(groups);
-    return (ebb__dir){(uintptr_t)ctrl | (code & 15), (uintptr_t)slots | code >> 4};
+static ebb__dir dir_pack(uint8_t *ctrl, char *slots, uint32_t code) {
+    return (ebb__dir){(uintptr_t)ctrl | 8 | (code & 7), (uintptr_t)slots | code >> 3};
+}
+
+ebb__dir ebb__dir_make(const ebb__map *map, uint8_t *ctrl, char *slots, size_t groups) {
+    if (groups == map->groups) return (ebb__dir){(uintptr_t)ctrl, (uintptr_t)slots};
+    return dir_pack(ctrl, slots, groups <= 112 ? (uint32_t)groups - 1 : 105 + log2_floor(groups));
 }
 
 ebb__dir ebb__table_none(void) {
-    return dir_pack(table_none.ctrl, NULL, 1);
+    return dir_pack(table_none.ctrl, NULL, 0);
 }
 
 static void table_header(const ebb__map *map, ebb__table *table, uint32_t slots, uint8_t depth) {
     *table = (ebb__table){.mark = table_mark(table),
                           .left = ebb__table_limit(slots),
                           .slots = slots,
-                          .low = slots <= MAP_SLOTS_SMALL ? 1 : slots * 7 / 32,
+                          .low = slots <= MAP_SLOTS_SMALL ? 1 : slots / 5,
                           .cycle = map->shape->form.weak ? (uint32_t)ebb_cycles() : 0,
                           .stride = (uint16_t)map->shape->form.stride,
                           .depth = depth};
@@ -87,30 +91,42 @@ ebb__dir ebb__table_make(ebb__map *map, uint32_t slots, uint8_t depth) {
         if (shape->form.stores_hash) control += slots * sizeof(uint32_t);
         ebb__table *table =
             ebb__alloc_layout(ebb__layout_plain(false, EBB__USE_MAP), round_up(control, 16));
-        char *array = !table ? NULL
-                             : ebb__alloc_layout(shape->slots, max_size(round_up((size_t)slots * shape->form.stride, 16), 16));
+        char *array =
+            !table
+                ? NULL
+                : ebb__alloc_layout(shape->slots,
+                                    max_size(round_up((size_t)slots * shape->form.stride, 16), 16));
         if (!array) return made;
         memset(table + 1, EBB__SLOT_EMPTY, groups * EBB__GROUP);
-        made = dir_pack((uint8_t *)(table + 1), array, groups);
+        made = ebb__dir_make(map, (uint8_t *)(table + 1), array, groups);
         stat_max(&ebb__map_table_max, slots);
     }
     table_header(map, ebb__dir_table(made), slots, depth);
     return made;
 }
 
-/* --- Moving ------------------------------------------------------------------------------------ */
+/* --- Moving ---------------------------------------------------------------------------------- */
 
 EBB__INLINE void slot_copy(char *to, const char *from, size_t stride) {
     switch (stride) {
-    case 8: memcpy(to, from, 8); break;
-    case 16: memcpy(to, from, 16); break;
-    case 24: memcpy(to, from, 24); break;
-    case 32: memcpy(to, from, 32); break;
-    default: memcpy(to, from, stride);
+    case 8:
+        memcpy(to, from, 8);
+        break;
+    case 16:
+        memcpy(to, from, 16);
+        break;
+    case 24:
+        memcpy(to, from, 24);
+        break;
+    case 32:
+        memcpy(to, from, 32);
+        break;
+    default:
+        memcpy(to, from, stride);
     }
 }
 
-static uint32_t table_rehash(const ebb__map *map, const char *slot, ebb__map_form form) {
+EBB__INLINE uint32_t table_rehash(const ebb__map *map, const char *slot, ebb__map_form form) {
     const void *key = form.key_boxed ? *(void *const *)(const void *)slot : slot;
     return (uint32_t)(ebb__map_hash_of(map, key, form) >> 32);
 }
@@ -118,27 +134,47 @@ static uint32_t table_rehash(const ebb__map *map, const char *slot, ebb__map_for
 uint32_t ebb__table_hash(const ebb__map *map, ebb__dir table, size_t index) {
     const ebb__map_form *form = &map->shape->form;
     if (form->stores_hash)
-        return ebb__table_hashes(ebb__dir_ctrl(table), ebb__dir_groups(table))[index];
+        return ebb__table_hashes(ebb__dir_ctrl(table), ebb__dir_groups(map, table))[index];
     return table_rehash(map, ebb__dir_slots(table) + index * form->stride, *form);
 }
 
-/* Where a move goes: one of the two tables. */
+enum { TARGET_GROUPS = 128 };
+
+/* Where a move goes: one of the two tables. Nothing was ever deleted from it, so each group is full
+ * up to fill[group]. To know that is worth much: reading a group right after writing a byte of it
+ * stalls the processor, and neighbours in the old table are neighbours in the new one. */
 struct table_target {
     uint8_t *ctrl;
     char *slots;
     uint32_t *hashes;
     size_t groups;
     uint32_t count;
+    uint8_t fill[TARGET_GROUPS];
 };
 
-static struct table_target target_open(ebb__dir dir) {
-    uint8_t *ctrl = ebb__dir_ctrl(dir);
-    size_t groups = ebb__dir_groups(dir);
-    return (struct table_target){ctrl, ebb__dir_slots(dir), ebb__table_hashes(ctrl, groups), groups,
-                                 0};
+static void target_open(struct table_target *target, const ebb__map *map, ebb__dir dir) {
+    target->ctrl = ebb__dir_ctrl(dir);
+    target->slots = ebb__dir_slots(dir);
+    target->groups = ebb__dir_groups(map, dir);
+    target->hashes = ebb__table_hashes(target->ctrl, target->groups);
+    target->count = 0;
+    memset(target->fill, 0, sizeof target->fill);
+    if (ebb__dir_table(dir)->count == 0) return;
+    for (size_t i = 0; i < target->groups && i < TARGET_GROUPS; i++) {
+        ebb__mask full = ebb__group_full(ebb__group_load(target->ctrl + i * EBB__GROUP));
+        target->fill[i] = (uint8_t)__builtin_popcountll(full);
+    }
 }
 
-/* The target's table had no deleted slots, so every entry took an empty one. */
+EBB__INLINE size_t target_slot(struct table_target *target, uint32_t hash) {
+    if (EBB__RARE(target->groups > TARGET_GROUPS))
+        return ebb__table_free_slot(target->ctrl, target->groups, hash);
+    size_t group = ebb__home(hash, target->groups) / EBB__GROUP;
+    while (EBB__RARE(target->fill[group] == EBB__GROUP))
+        if (++group == target->groups) group = 0;
+    return group * EBB__GROUP + target->fill[group]++;
+}
+
 static void target_close(const struct table_target *target) {
     ebb__table *table = ebb__table_of(target->ctrl);
     ebb__assert(target->count <= table->left);
@@ -149,11 +185,11 @@ static void target_close(const struct table_target *target) {
 EBB__INLINE void table_move_as(const ebb__map *map, ebb__dir from, struct table_target to[2],
                                uint32_t bit, ebb__map_form form) {
     uint8_t *ctrl = ebb__dir_ctrl(from);
-    size_t groups = ebb__dir_groups(from);
+    size_t groups = ebb__dir_groups(map, from);
     const uint32_t *hashes = ebb__table_hashes(ctrl, groups);
     const char *slots = ebb__dir_slots(from);
     for (size_t base = 0; base < groups * EBB__GROUP; base += EBB__GROUP) {
-        uint64_t full = ebb__group_full(ebb__group_load(ctrl + base));
+        ebb__mask full = ebb__group_full(ebb__group_load(ctrl + base));
         for (; full != 0; full &= full - 1) {
             size_t index = base + ebb__mask_first(full);
             const char *slot = slots + index * form.stride;
@@ -161,7 +197,7 @@ EBB__INLINE void table_move_as(const ebb__map *map, ebb__dir from, struct table_
                 continue;
             uint32_t hash = form.stores_hash ? hashes[index] : table_rehash(map, slot, form);
             struct table_target *target = &to[(hash & bit) != 0];
-            size_t at = ebb__table_free_slot(target->ctrl, target->groups, hash);
+            size_t at = target_slot(target, hash);
             target->ctrl[at] = ctrl[index];
             if (form.stores_hash) target->hashes[at] = hash;
             slot_copy(target->slots + at * form.stride, slot, form.stride);
@@ -170,32 +206,41 @@ EBB__INLINE void table_move_as(const ebb__map *map, ebb__dir from, struct table_
     }
 }
 
-uint32_t ebb__table_move(const ebb__map *map, ebb__dir from, const ebb__dir to[2], uint32_t bit) {
-    struct table_target targets[2] = {target_open(to[0]), target_open(to[bit != 0])};
+/* Kinds worth code of their own: hashes at hand, and 64-bit integers to as much. */
+static void table_move_any(const ebb__map *map, ebb__dir from, struct table_target to[2],
+                           uint32_t bit) {
     ebb__map_form form = map->shape->form;
-    /* The two kinds worth code of their own: hashes at hand, and 64-bit integers. */
-    if (form.stores_hash) {
-        form.weak = false;
-        table_move_as(map, from, targets, bit, form);
-    } else if (form.hash == EBB__HASH_INT && form.key_size == 8 && !form.weak) {
-        form.hash = EBB__HASH_INT, form.key_size = 8, form.key_boxed = false;
-        form.weak = form.stores_hash = false;
-        table_move_as(map, from, targets, bit, form);
+    bool int64 = form.hash == EBB__HASH_INT && form.key_size == 8 && !form.weak;
+    if (form.stores_hash && form.stride == 24) {
+        table_move_as(map, from, to, bit, (ebb__map_form){.stores_hash = true, .stride = 24});
+    } else if (form.stores_hash) {
+        uint32_t stride = form.stride;
+        table_move_as(map, from, to, bit, (ebb__map_form){.stores_hash = true, .stride = stride});
+    } else if (int64 && form.stride == 16) {
+        table_move_as(map, from, to, bit,
+                      (ebb__map_form){.hash = EBB__HASH_INT, .key_size = 8, .stride = 16});
     } else {
-        table_move_as(map, from, targets, bit, form);
+        table_move_as(map, from, to, bit, form);
     }
+}
+
+uint32_t ebb__table_move(const ebb__map *map, ebb__dir from, const ebb__dir to[2], uint32_t bit) {
+    struct table_target targets[2];
+    target_open(&targets[0], map, to[0]);
+    if (bit != 0) target_open(&targets[1], map, to[1]);
+    table_move_any(map, from, targets, bit);
     target_close(&targets[0]);
     if (bit == 0) return targets[0].count;
     target_close(&targets[1]);
     return targets[0].count + targets[1].count;
 }
 
-/* --- Letting go -------------------------------------------------------------------------------- */
+/* --- Letting go ------------------------------------------------------------------------------ */
 
 void ebb__table_clear(const ebb__map *map, ebb__dir dir) {
     ebb__table *table = ebb__dir_table(dir);
     if (table->slots == 0) return;
-    memset(ebb__dir_ctrl(dir), EBB__SLOT_EMPTY, ebb__dir_groups(dir) * EBB__GROUP);
+    memset(ebb__dir_ctrl(dir), EBB__SLOT_EMPTY, ebb__dir_groups(map, dir) * EBB__GROUP);
     memset(ebb__dir_slots(dir), 0, (size_t)table->slots * map->shape->form.stride);
     table->count = 0;
     table->left = ebb__table_limit(table->slots);
@@ -203,20 +248,22 @@ void ebb__table_clear(const ebb__map *map, ebb__dir dir) {
 
 void ebb__table_discard(ebb__map *map, ebb__dir dir) {
     ebb__table *table = ebb__dir_table(dir);
+    const ebb__map_shape *shape = map->shape;
     if (table->slots == 0) return;
     if (__atomic_load_n(&table->pinned, __ATOMIC_RELAXED)) {
         table->mark = 0;
-        return;
-    }
-    ebb__table_clear(map, dir);
-    if (table->slots == map->shape->slots_max && map->spare.ctrl == 0 &&
-        map->tables >= MAP_SPARE_TABLES)
+    } else if (table->slots == shape->slots_max && map->spare.ctrl == 0 &&
+               map->tables >= MAP_SPARE_TABLES) {
+        ebb__table_clear(map, dir);
         map->spare = dir;
-    else
+    } else {
         table->mark = 0;
+        if (shape->slots != ebb__layout_plain(false, EBB__USE_MAP))
+            memset(ebb__dir_slots(dir), 0, (size_t)table->slots * shape->form.stride);
+    }
 }
 
-/* --- Census ------------------------------------------------------------------------------------ */
+/* --- Census ---------------------------------------------------------------------------------- */
 
 static void census_visit(void *start, size_t size, void *arg) {
     const ebb__table *table = start;
