@@ -210,10 +210,11 @@ static void MODEL(step)(MODEL(model) * m) {
     MODEL(watch)(m);
 }
 
-static void MODEL(run)(size_t steps) {
-    static MODEL(model) model; /* static: its slices are roots */
-    MODEL(model) *m = &model;
-    m->random = test_seed();
+static MODEL(model) MODEL(models)[MODEL_THREADS]; /* static: their slices are roots */
+
+static void MODEL(run)(size_t which, size_t steps) {
+    MODEL(model) *m = &MODEL(models)[which];
+    m->random = test_seed() + which;
     m->next = 1;
     for (size_t i = 0; i < steps; i++) {
         MODEL(step)(m);

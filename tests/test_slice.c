@@ -26,7 +26,13 @@ struct tree {
 };
 EBB_TYPE(tree, slice(children));
 
+typedef struct line {
+    _Alignas(64) char text[64];
+} line;
+
 EBB_SLICE(ints, int);
+EBB_SLICE(lines, line);
+EBB_SLICE(wides, __int128);
 EBB_SLICE(items, item *);
 EBB_SLICE(points, point);
 EBB_SLICE(rows, row);
@@ -229,6 +235,24 @@ TEST(make_and_over) {
     CHECK(t.ptr != table);
     CHECK_INTS(t, 1, 2, 3, 7, 8);
     CHECK_EQ(table[3], 0);
+}
+
+/* Elements with an alignment of their own keep it in every array. */
+TEST(aligned_elements) {
+    lines s = {0};
+    for (int i = 0; i < 3000; i++) {
+        CHECK_EQ(ebb_append(&s, (line){{(char)i}}), 0);
+        CHECK_EQ((uintptr_t)s.ptr % _Alignof(line), 0);
+    }
+    for (int i = 0; i < 3000; i++) CHECK_EQ(ebb_at(s, i).text[0], (char)i);
+    ebb_truncate(&s, 10);
+    CHECK_EQ(ebb_clip(&s), 0);
+    CHECK_EQ((uintptr_t)s.ptr % _Alignof(line), 0);
+    wides w = {0};
+    for (int i = 0; i < 300; i++) ebb_append(&w, i);
+    CHECK_EQ((uintptr_t)w.ptr % _Alignof(__int128), 0);
+    ebb_insert(&w, 0, 300);
+    CHECK(ebb_at(w, 300) == 299 && ebb_index(w, 7) == 8);
 }
 
 TEST(slices_of_slices) {

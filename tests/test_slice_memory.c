@@ -35,7 +35,17 @@ enum { COUNT = 1000 };
 static items held, view;
 static boxes crates;
 
-static NOINLINE void fill(void) {
+/* Calls fn so far down the stack that what it leaves there is below the frames that look later, and
+ * is cleared before a collection. */
+static NOINLINE void deep(void (*fn)(size_t n), size_t n) {
+    char room[4096];
+    __asm__ volatile("" : : "r"(room) : "memory");
+    fn(n);
+    __asm__ volatile("" : : "r"(room) : "memory");
+}
+
+static void fill_held(size_t n) {
+    (void)n;
     held = (items){0};
     for (int i = 0; i < COUNT; i++) {
         item *it = ebb_new(item);
@@ -43,6 +53,10 @@ static NOINLINE void fill(void) {
         probe_add(it);
         CHECK_EQ(ebb_append(&held, it), 0);
     }
+}
+
+static void fill(void) {
+    deep(fill_held, 0);
 }
 
 /* Copies leave what they copied in the wide vector registers, which a thread that is made then
@@ -61,7 +75,7 @@ static void check_living(size_t from, size_t to, size_t living) {
 }
 
 /* Verbs whose temporary copies of a slice must not stay in the frame of a test. */
-static NOINLINE void hide_from(size_t n) {
+static void hide_from(size_t n) {
     held = ebb_slice3(held, 0, n, n);
 }
 
@@ -73,11 +87,13 @@ static NOINLINE size_t capacity_true(void) {
     return ebb_slice_capacity_true(held);
 }
 
-static NOINLINE void shrink(void) {
+static void shrink_held(size_t n) {
+    (void)n;
     CHECK_EQ(ebb_shrink(&held), 0);
 }
 
-static NOINLINE void clip(void) {
+static void clip_held(size_t n) {
+    (void)n;
     CHECK_EQ(ebb_clip(&held), 0);
 }
 
@@ -108,12 +124,12 @@ TEST(plain_truncation_does_not) {
 TEST(three_index_frees_nothing) {
     fill();
     size_t capacity = capacity_true();
-    hide_from(40);
+    deep(hide_from, 40);
     check_living(0, COUNT, COUNT);
     CHECK_EQ(held.cap, 40);
     CHECK_EQ(capacity_true(), capacity);
     CHECK(capacity >= COUNT);
-    clip();
+    deep(clip_held, 0);
     check_living(0, 40, 40);
     check_living(40, COUNT, 0);
     CHECK(capacity_true() < 60);
@@ -148,13 +164,13 @@ TEST(delete_lets_go) {
     CHECK_EQ(ebb_at(held, 0)->key, 950);
 }
 
-static NOINLINE void pop_some(int n) {
-    for (int i = 0; i < n; i++) CHECK(ebb_pop(&held) != NULL);
+static void pop_some(size_t n) {
+    for (size_t i = 0; i < n; i++) CHECK(ebb_pop(&held) != NULL);
 }
 
 TEST(pop_and_unordered_let_go) {
     fill();
-    pop_some(500);
+    deep(pop_some, 500);
     check_living(0, 500, 500);
     check_living(500, COUNT, 0);
     for (int i = 0; i < 400; i++) ebb_delete_unordered(&held, 0);
@@ -173,26 +189,26 @@ TEST(compact_lets_go) {
 
 TEST(shrink_moves_and_lets_go) {
     fill();
-    hide_from(10);
+    deep(hide_from, 10);
     check_living(0, COUNT, COUNT);
-    shrink();
+    deep(shrink_held, 0);
     check_living(0, 10, 10);
     check_living(10, COUNT, 0);
-    hide_from(0);
-    shrink();
+    deep(hide_from, 0);
+    deep(shrink_held, 0);
     check_living(0, COUNT, 0);
 }
 
-static NOINLINE void fill_crates(void) {
-    for (int i = 0; i < COUNT; i++) {
+static void fill_crates(size_t n) {
+    for (size_t i = 0; i < n; i++) {
         item *it = ebb_new(item);
         probe_add(it);
-        CHECK_EQ(ebb_append(&crates, (box){it, i}), 0);
+        CHECK_EQ(ebb_append(&crates, (box){it, (long)i}), 0);
     }
 }
 
 TEST(structures_keep_and_let_go) {
-    fill_crates();
+    deep(fill_crates, COUNT);
     check_living(0, COUNT, COUNT);
     ebb_truncate(&crates, 40);
     check_living(0, 40, 40);
@@ -215,6 +231,15 @@ static size_t resident(void) {
 
 static NOINLINE void fill_cloud(size_t n) {
     for (size_t i = 0; i < n; i++) CHECK_EQ(ebb_append(&cloud, (point){1, 2, 3}), 0);
+}
+
+static void truncate_cloud(size_t n) {
+    CHECK_EQ(ebb_truncate(&cloud, n), 0);
+}
+
+static void shrink_cloud(size_t n) {
+    (void)n;
+    CHECK_EQ(ebb_shrink(&cloud), 0);
 }
 
 /* Without shadow memory, the resident set is what the program has. */
@@ -241,6 +266,20 @@ TEST(truncation_to_a_hundredth_returns_pages) {
     CHECK_EQ(ebb_shrink(&cloud), 0);
     CHECK(ebb_slice_capacity_true(cloud) < n / 50);
     CHECK(ebb_at(cloud, n / 100 - 1).z == 3);
+}
+
+/* Neither a tail that went back nor the array that was left keeps anything of the old one. */
+TEST(a_large_array_left_is_freed) {
+    size_t n = 2000000, bytes = n * sizeof(point);
+    struct ebb_stats stats;
+    deep(fill_cloud, n);
+    deep(truncate_cloud, n / 100);
+    deep(shrink_cloud, 0);
+    wash_registers();
+    probe_collect();
+    ebb_stats(&stats);
+    CHECK(stats.live < bytes / 20);
+    CHECK_EQ(cloud.len, n / 100);
 }
 
 /* A small cut is cleared only: it will soon be needed again. */

@@ -1,11 +1,14 @@
 /* test_slice_model.c - long random runs of all verbs against a plain array, for elements that are
  * numbers, pointers, and structures with pointers inside; collections happen meanwhile. */
 #include <ebb/ebb.h>
+#include <pthread.h>
 
 #include "test.h"
 
 #define MODEL_MAX   600
 #define MODEL_PIECE 24
+
+enum { MODEL_THREADS = 4 };
 
 EBB_SLICE(ints, unsigned);
 
@@ -84,13 +87,27 @@ static size_t steps(size_t n) {
 }
 
 TEST(model_of_numbers) {
-    ints_run(steps(400000));
+    ints_run(0, steps(400000));
 }
 
 TEST(model_of_pointers) {
-    items_run(steps(400000));
+    items_run(0, steps(400000));
 }
 
 TEST(model_of_structures) {
-    pairs_run(steps(200000));
+    pairs_run(0, steps(200000));
+}
+
+static void *model_thread(void *which) {
+    items_run((size_t)(uintptr_t)which, steps(60000));
+    pairs_run((size_t)(uintptr_t)which, steps(60000));
+    return NULL;
+}
+
+/* Every place in the program that has a verb is found for the first time by all at once. */
+TEST(models_in_threads) {
+    pthread_t threads[MODEL_THREADS];
+    for (uintptr_t i = 0; i < MODEL_THREADS; i++)
+        CHECK_EQ(pthread_create(&threads[i], NULL, model_thread, (void *)i), 0);
+    for (int i = 0; i < MODEL_THREADS; i++) CHECK_EQ(pthread_join(threads[i], NULL), 0);
 }

@@ -364,9 +364,10 @@ EBB_API __attribute__((format(printf, 1, 2))) ebb_str ebb_str_format(const char 
     }))
 
 /* Gives back an array that has become too large. ebb_shrink: lets go of it when there is no
- * element, and moves to an array with a quarter of slack when the elements fill less than a
- * quarter of the true capacity; otherwise does nothing, so that it can stand after any deletion.
- * ebb_clip: moves to an array that fits whenever that gives memory back.
+ * element, and moves to an array with a quarter of slack when the elements fill no more than a
+ * quarter of the true capacity (and that is above 256 bytes); otherwise does nothing, so that it
+ * can stand after any deletion. ebb_clip: moves to an array that fits whenever that gives memory
+ * back.
  *
  * The old array is neither changed nor freed: it goes when nobody else refers to it, and views stay
  * with it. Only arrays in the heap are left.
@@ -443,11 +444,12 @@ EBB_API __attribute__((format(printf, 1, 2))) ebb_str ebb_str_format(const char 
                        "the elements have no natural order: use ebb_sort_by"); \
         ebb__slice_sort(EBB__ORDER(*ebb__s.ptr), ebb__s.ptr, ebb__s.len);      \
     }))
-#define ebb_sort_by(s, compare)                                                               \
-    (__extension__({                                                                          \
-        __auto_type ebb__s = (s);                                                             \
-        EBB__COMPARE(ebb__c, ebb__s.ptr, compare);                                            \
-        ebb__slice_sort_by(ebb__s.ptr, ebb__s.len, sizeof *ebb__s.ptr, (ebb__compare)ebb__c); \
+#define ebb_sort_by(s, compare)                                        \
+    (__extension__({                                                   \
+        __auto_type ebb__s = (s);                                      \
+        EBB__COMPARE(ebb__c, ebb__s.ptr, compare);                     \
+        ebb__slice_sort_by(ebb__s.ptr, ebb__s.len, sizeof *ebb__s.ptr, \
+                           EBB__COMPARE_PLAIN(ebb__c));                \
     }))
 #define ebb_sort_stable_by(s, compare)                                                  \
     (__extension__({                                                                    \
@@ -455,7 +457,7 @@ EBB_API __attribute__((format(printf, 1, 2))) ebb_str ebb_str_format(const char 
         EBB__COMPARE(ebb__c, ebb__s.ptr, compare);                                      \
         ebb__slice_sort_stable_by(ebb__s.ptr, ebb__s.len, sizeof *ebb__s.ptr,           \
                                   EBB__KIND(__typeof__(*ebb__s.ptr)) != EBB__KIND_DATA, \
-                                  (ebb__compare)ebb__c);                                \
+                                  EBB__COMPARE_PLAIN(ebb__c));                          \
     }))
 
 /* Where in a sorted s the value v stands: the index of the first element that is not before v

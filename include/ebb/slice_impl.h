@@ -152,6 +152,12 @@ static const ebb__slice_type *const ebb__no_slice __attribute__((section("ebb_sl
     EBB__STRICT_BEGIN                                                       \
     int (*v)(const __typeof__(*(p)) *, const __typeof__(*(p)) *) = (value); \
     EBB__STRICT_END
+#define EBB__COMPARE_PLAIN(v)          \
+    (((union {                         \
+         __typeof__(v) typed;          \
+         ebb__compare plain;           \
+     }){v})                            \
+         .plain)
 #define EBB__ORDERED(p)                                 \
     _Static_assert(EBB__ORDER(*(p)) != EBB__ORDER_NONE, \
                    "the elements have no natural order: use the form with _by")

@@ -1,5 +1,5 @@
 /* slice.c - what the slice verbs of slice.h share: arrays, moves between them, dead tails.
- * docs/design.md, "Slices".
+ * docs/slices.md.
  *
  * Two rules make slices safe to share. An array is never changed by moving away from it: views may
  * still look at it, so it is neither cleared nor freed, and goes when the collector finds that
@@ -31,6 +31,58 @@ static int slice_bad_range(const ebb__slice_site *site, const char *call, size_t
     return ebb__misuse(EBB_EINVAL, call, format, lo, hi, len);
 }
 
+/* --- Dead tails -------------------------------------------------------------------------------
+ *
+ * Clearing a megabyte takes 13 µs, giving it back 56, and having it back 471. So a tail goes back
+ * only as far as the slice may not soon need it again, and the tails of one array not in quick
+ * succession: a buffer that is filled and emptied in a loop keeps its pages, and its tail is just
+ * cleared. The times are kept for a few arrays only; to lose one costs time and nothing else. */
+
+enum { SLICE_FORGETS = 64, SLICE_FORGET_NS_A_BYTE = 10 };
+
+static struct {
+    _Atomic(uintptr_t) hidden;       /* its address, complemented: this table keeps nothing alive.
+                                        Relaxed, as is the other: a mix of two arrays does no harm */
+    _Atomic(uint64_t) not_before_ns; /* when its tail may go back again */
+} slice_forgets[SLICE_FORGETS];
+
+static size_t slice_forget_slot(const void *array) {
+    return ((uintptr_t)array >> 13) * 0x9E3779B97F4A7C15u >> 58;
+}
+static_assert(SLICE_FORGETS == 1 << (64 - 58), "slice_forget_slot fits the table");
+
+/* A new array begins without a past. */
+static void slice_forget_history(const void *array, size_t bytes) {
+    if (bytes < EBB__SLICE_LARGE) return;
+    atomic_store_explicit(&slice_forgets[slice_forget_slot(array)].hidden, 0, memory_order_relaxed);
+}
+
+/* Whether the pages of a tail of the array may go back now. */
+static bool slice_forget_due(const void *array, size_t bytes) {
+    size_t slot = slice_forget_slot(array);
+    uint64_t now = ebb__os_now_ns();
+    uintptr_t hidden = ~(uintptr_t)array;
+    uintptr_t known = atomic_load_explicit(&slice_forgets[slot].hidden, memory_order_relaxed);
+    uint64_t until = atomic_load_explicit(&slice_forgets[slot].not_before_ns, memory_order_relaxed);
+    if (known == hidden && now < until) return false;
+    atomic_store_explicit(&slice_forgets[slot].not_before_ns, now + bytes * SLICE_FORGET_NS_A_BYTE,
+                          memory_order_relaxed);
+    atomic_store_explicit(&slice_forgets[slot].hidden, hidden, memory_order_relaxed);
+    return true;
+}
+
+void ebb__slice_forget(void *start, size_t bytes, size_t live_bytes) {
+    size_t kept = min_size(bytes, live_bytes / 4);
+    char *dead = (char *)start + kept;
+    const void *array = ebb_base_of(start);
+    if (!array || bytes - kept < EBB__SLICE_LARGE || !slice_forget_due(array, bytes - kept)) {
+        memset(start, 0, bytes);
+        return;
+    }
+    memset(start, 0, kept);
+    ebb__heap_clear(dead, bytes - kept);
+}
+
 /* --- Arrays ----------------------------------------------------------------------------------- */
 
 /* How the site's element type is spelt. Null where two declarations of the unit cannot be told
@@ -60,9 +112,6 @@ static ebb__site slice_site(ebb__slice_site *site) {
     }
     return place;
 }
-
-/* An array to which slices that were emptied and refilled have no claim any more. */
-static void slice_forget_history(const void *array, size_t bytes);
 
 /* A zeroed array for n elements or a few more, as its size class has room for. */
 static ebb__array slice_alloc(ebb__slice_site *site, size_t n) {
@@ -105,55 +154,6 @@ ebb__array ebb__slice_grow(ebb__slice_site *site, const void *ptr, size_t len, s
     size_t needed;
     if (__builtin_add_overflow(len, more, &needed)) return (ebb__array){NULL, 0};
     return ebb__slice_move(site, ptr, len, slice_next_cap(cap, needed, site->size));
-}
-
-/* --- Dead tails -------------------------------------------------------------------------------
- *
- * Clearing a megabyte takes 13 µs, giving it back 56, and having it back 471. So a tail goes back
- * only as far as the slice may not soon need it again, and the tails of one array not in quick
- * succession: a buffer that is filled and emptied in a loop keeps its pages, and its tail is just
- * cleared. The times are kept for a few arrays only; to lose one costs time and nothing else. */
-
-enum { SLICE_FORGETS = 64, SLICE_FORGET_NS_A_BYTE = 10 };
-
-static struct {
-    _Atomic(uintptr_t) array; /* relaxed, as is the other: a mix of two arrays does no harm */
-    _Atomic(uint64_t) not_before_ns; /* when its tail may go back again */
-} slice_forgets[SLICE_FORGETS];
-
-static size_t slice_forget_slot(const void *array) {
-    return ((uintptr_t)array >> 13) * 0x9E3779B97F4A7C15u >> 58;
-}
-static_assert(SLICE_FORGETS == 1 << (64 - 58), "slice_forget_slot fits the table");
-
-static void slice_forget_history(const void *array, size_t bytes) {
-    if (bytes < EBB__SLICE_LARGE) return;
-    atomic_store_explicit(&slice_forgets[slice_forget_slot(array)].array, 0, memory_order_relaxed);
-}
-
-/* Whether the pages of a tail of the array may go back now. */
-static bool slice_forget_due(const void *array, size_t bytes) {
-    size_t slot = slice_forget_slot(array);
-    uint64_t now = ebb__os_now_ns();
-    uintptr_t known = atomic_load_explicit(&slice_forgets[slot].array, memory_order_relaxed);
-    uint64_t until = atomic_load_explicit(&slice_forgets[slot].not_before_ns, memory_order_relaxed);
-    if (known == (uintptr_t)array && now < until) return false;
-    atomic_store_explicit(&slice_forgets[slot].not_before_ns, now + bytes * SLICE_FORGET_NS_A_BYTE,
-                          memory_order_relaxed);
-    atomic_store_explicit(&slice_forgets[slot].array, (uintptr_t)array, memory_order_relaxed);
-    return true;
-}
-
-void ebb__slice_forget(void *start, size_t bytes, size_t live_bytes) {
-    size_t kept = min_size(bytes, live_bytes / 4);
-    char *dead = (char *)start + kept;
-    const void *array = ebb_base_of(start);
-    if (!array || bytes - kept < EBB__SLICE_LARGE || !slice_forget_due(array, bytes - kept)) {
-        memset(start, 0, bytes);
-        return;
-    }
-    memset(start, 0, kept);
-    ebb__heap_clear(dead, bytes - kept);
 }
 
 /* --- Adding ----------------------------------------------------------------------------------- */

@@ -1,4 +1,4 @@
-/* sort.c - sorting slices. docs/design.md, "Slices".
+/* sort.c - sorting slices. docs/slices.md.
  *
  * sort_template.h is made for every natural order, where the comparison is inlined, and for every
  * common size of element by a function that compares. Larger elements are sorted through pointers

@@ -1,5 +1,5 @@
 /* str.c - strings: values of pointer and length over bytes that nobody changes.
- * docs/design.md, "Slices". */
+ * docs/slices.md. */
 #include "../../include/ebb/slice.h"
 #include "../heap/heap.h"
 
