@@ -104,7 +104,8 @@ EBB__SHARED void ebb__mark_fields(uintptr_t p);
 /* Whether a word points into a heap object that is not marked. */
 EBB__SHARED bool ebb__mark_is_dead(uintptr_t word);
 
-/* Marks the objects that threads claimed and have not handed out yet. */
+/* Marks the objects that threads claimed and have not handed out yet, and takes from threads the
+ * spans in which nothing lives. */
 EBB__SHARED void ebb__mark_runs(void);
 
 /* Runs fn(part, parts) on all marking threads at once, the caller's included. */

@@ -192,6 +192,18 @@ static void elements_scan(marker *m, const struct ebb__layout *layout, uintptr_t
             word_queue(m, *(uintptr_t *)(at + layout->strong[i]));
 }
 
+/* A piece of a large object: pages that were never touched are not read, for that would make them
+ * resident. Elements (layout not null) may cross pages, so a piece of them is read if any page is.
+ */
+static void piece_scan(marker *m, const struct ebb__layout *layout, uintptr_t start,
+                       uintptr_t end) {
+    uintptr_t page = ebb__os_page_size(), first = round_down(start, page);
+    void *limit = (void *)end, *stop, *at = ebb__os_resident((void *)first, limit, &stop);
+    if (layout && at < limit) elements_scan(m, layout, start, end);
+    for (; !layout && at < limit; at = ebb__os_resident(stop, limit, &stop))
+        words_scan(m, max_size((uintptr_t)at, start), min_size((uintptr_t)stop, end));
+}
+
 static void item_scan(marker *m, const mark_item *item) {
     const span *s = span_at(item->span);
     const struct ebb__layout *layout = s->bin->layout;
@@ -203,7 +215,9 @@ static void item_scan(marker *m, const mark_item *item) {
         to = min_size(from + piece, s->stride);
         if (to < s->stride) item_push(m, item->address, item->span, item->piece + 1);
     }
-    if (typed)
+    if (s->stride > PIECE)
+        piece_scan(m, typed ? layout : NULL, item->address + from, item->address + to);
+    else if (typed)
         elements_scan(m, layout, item->address + from, item->address + to);
     else
         words_scan(m, item->address + from, item->address + to);
@@ -400,6 +414,7 @@ static void run_mark(const slot *slot) {
 }
 
 void ebb__mark_runs(void) {
-    for (const heap_thread *t = ebb__threads; t; t = t->next)
-        for (int i = 0; i < SLOTS; i++) run_mark(&t->slots[i]);
+    for (heap_thread *t = ebb__threads; t; t = t->next)
+        for (int i = 0; i < SLOTS; i++)
+            if (!ebb__slot_drop_empty(t, &t->slots[i])) run_mark(&t->slots[i]);
 }

@@ -42,8 +42,11 @@ bool ebb__heap_start(void) {
 /* --- Small objects ------------------------------------------------------------------------------
  */
 
+/* The next object of the slot's run, or null. A collection may take the run away before the cursor
+ * is read, and not after: from then on the object's address is in a register. */
 static inline void *slot_pop(slot *slot, uint64_t stride) {
     uintptr_t p = opaque(slot->cursor);
+    if (EBB__RARE(p >= slot->limit)) return NULL;
     slot->cursor = p + stride;
     return (void *)p;
 }
@@ -53,22 +56,26 @@ static __attribute__((noinline)) void *alloc_slow(heap_bin *bin) {
     if (!t) return NULL;
     if (ebb__heap_stressed && !ebb__heap_hooks.stress()) return NULL;
     slot *slot = &t->slots[bin->number % SLOTS];
-    for (unsigned attempt = 0;; attempt++) {
+    for (unsigned attempt = 0;;) {
         if (!ebb__heap_hooks.claim(bin->stride)) return NULL;
-        /* A collection ran finalizer-free code only, but the limit handler may have allocated. */
-        if (slot->bin == bin && slot->cursor < slot->limit && !ebb__heap_stressed) break;
-        if (ebb__slot_refill(t, slot, bin)) break;
-        if (!ebb__heap_hooks.exhausted(bin->stride, attempt)) return NULL;
+        bool filled = slot->bin == bin && slot->cursor < slot->limit;
+        if (!filled && !ebb__slot_refill(t, slot, bin)) {
+            if (!ebb__heap_hooks.exhausted(bin->stride, attempt++)) return NULL;
+            continue;
+        }
+        void *p = slot_pop(slot, bin->stride);
+        if (p) return p;
     }
-    return slot_pop(slot, bin->stride);
 }
 
 static inline void *alloc_small(heap_bin *bin) {
     heap_thread *t = ebb__self;
     if (EBB__LIKELY(t != NULL)) {
         slot *slot = &t->slots[bin->number % SLOTS];
-        if (EBB__LIKELY(slot->bin == bin && slot->cursor < slot->limit))
-            return slot_pop(slot, bin->stride);
+        if (EBB__LIKELY(slot->bin == bin)) {
+            void *p = slot_pop(slot, bin->stride);
+            if (EBB__LIKELY(p != NULL)) return p;
+        }
     }
     return alloc_slow(bin);
 }

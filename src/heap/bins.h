@@ -85,6 +85,12 @@ EBB__SHARED bool ebb__slot_refill(heap_thread *t, slot *slot, heap_bin *bin);
 /* Gives back what the slot holds. */
 EBB__SHARED void ebb__slot_release(heap_thread *t, slot *slot);
 
+/* In a stop, after marking: if nothing in the slot's span is marked, gives the span back; its
+ * objects are for the sweep. A thread that was stopped on the way to take an object from the run
+ * has that object's address in a register, so it is marked, and the span is not empty. False:
+ * nothing done. */
+EBB__SHARED bool ebb__slot_drop_empty(heap_thread *t, slot *slot);
+
 /* Frees one small object: clears its bit. False when it was free already. */
 EBB__SHARED bool ebb__span_free_object(span *s, uint32_t index);
 

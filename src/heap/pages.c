@@ -302,6 +302,14 @@ bool ebb__pages_extend(span *s, uint32_t pages) {
     return fits;
 }
 
+static void resident_zero(void *start, void *end) {
+    void *stop;
+    for (void *at = ebb__os_resident(start, end, &stop); at < end;
+         at = ebb__os_resident(stop, end, &stop))
+        memset(at, 0,
+               min_size((size_t)((char *)stop - (char *)at), (size_t)((char *)end - (char *)at)));
+}
+
 void ebb__pages_zero(uint32_t first, uint32_t pages) {
     enum { LOOK_FROM = 32 }; /* 256 KiB: asking which pages are there pays from here on */
     uint32_t end = first + pages, stop;
@@ -310,7 +318,7 @@ void ebb__pages_zero(uint32_t first, uint32_t pages) {
         void *start = (void *)page_address(page);
         size_t bytes = (size_t)(stop - page) << PAGE_SHIFT;
         if (stop - page >= LOOK_FROM)
-            ebb__os_zero_resident(start, bytes);
+            resident_zero(start, (char *)start + bytes);
         else
             memset(start, 0, bytes);
     }

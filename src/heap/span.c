@@ -135,6 +135,30 @@ static void bin_put(heap_bin *bin, span *s) {
     ebb__os_unlock(bin->lock);
 }
 
+/* Takes an empty span apart; its bits are clear. It is in no list. In a critical section. */
+static void span_retire(span *s) {
+    heap_bin *bin = s->bin;
+    bin->span_count--;
+    ebb__pages_free(s);
+}
+
+/* Sets the bounds of a slot's run so that slot_holds never sees the new cursor with the old limit.
+ */
+static void run_open(slot *slot, uintptr_t cursor, uintptr_t limit) {
+    __atomic_store_n(&slot->limit, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&slot->cursor, cursor, __ATOMIC_RELEASE);
+    __atomic_store_n(&slot->limit, limit, __ATOMIC_RELEASE);
+}
+
+/* Whether an object is one of a run that its owner, perhaps another thread, has yet to hand out.
+ * For an object that the caller rightly holds the answer is false at all times: the cursor that is
+ * read is beyond it, or that of a later run, which ends before it or begins behind it. */
+static bool slot_holds(const slot *slot, uintptr_t object) {
+    uintptr_t cursor = __atomic_load_n(&slot->cursor, __ATOMIC_ACQUIRE);
+    uintptr_t limit = __atomic_load_n(&slot->limit, __ATOMIC_ACQUIRE);
+    return cursor <= object && object < limit;
+}
+
 /* Claims the next run of s for the slot. False when s is full. */
 static bool run_claim(heap_thread *t, slot *slot, span *s) {
     _Atomic(uint64_t) *bits = span_alloc_bits(s);
@@ -151,8 +175,7 @@ static bool run_claim(heap_thread *t, slot *slot, span *s) {
     uintptr_t start = span_start(s);
     slot->span = s;
     slot->run_start = from;
-    slot->cursor = start + from * s->stride;
-    slot->limit = start + to * s->stride;
+    run_open(slot, start + from * s->stride, start + to * s->stride);
     uint32_t used_to = (uint32_t)min_size(to, s->fresh_from);
     if (used_to > from) memset((void *)slot->cursor, 0, (used_to - from) * s->stride);
     if (to > s->fresh_from) s->fresh_from = to;
@@ -176,7 +199,25 @@ static void run_undo(heap_thread *t, slot *slot) {
         atomic_fetch_sub_explicit(&ebb__heap_claimed, slot->limit - slot->cursor,
                                   memory_order_relaxed);
     }
-    slot->cursor = slot->limit = 0;
+    run_open(slot, 0, 0);
+}
+
+bool ebb__slot_drop_empty(heap_thread *t, slot *slot) {
+    span *s = slot->bin ? slot->span : NULL;
+    if (!s || bits_count(span_mark_bits(s), s->count) > 0) return false;
+    heap_bin *bin = slot->bin;
+    ebb__critical_enter();
+    run_undo(t, slot);
+    slot->span = NULL;
+    bin_put(bin, s);
+    if (bits_count(span_alloc_bits(s), s->count) == 0) {
+        ebb__os_lock(bin->lock);
+        partial_remove(bin, s);
+        span_retire(s);
+        ebb__os_unlock(bin->lock);
+    }
+    ebb__critical_leave();
+    return true;
 }
 
 void ebb__slot_release(heap_thread *t, slot *slot) {
@@ -206,19 +247,6 @@ bool ebb__slot_refill(heap_thread *t, slot *slot, heap_bin *bin) {
 }
 
 /* --- Frees ------------------------------------------------------------------------------------ */
-
-/* Takes an empty span apart; its bits are clear. It is in no list. In a critical section. */
-static void span_retire(span *s) {
-    heap_bin *bin = s->bin;
-    bin->span_count--;
-    ebb__pages_free(s);
-}
-
-/* Whether the object is one of a run that its owner has yet to hand out. The owner moves its cursor
- * without a lock: for an object that the caller rightly holds, the answer is false at all times. */
-static bool slot_holds(const slot *slot, uintptr_t object) {
-    return object - slot->cursor < slot->limit - slot->cursor;
-}
 
 bool ebb__span_free_object(span *s, uint32_t index) {
     heap_bin *bin = s->bin;

@@ -3,6 +3,7 @@
  * Pages are counted by the zones, objects by their bits, so the classes add up by construction of
  * the heap, not of this file: what the walk finds is checked against what the zones say. */
 #include "slack.h"
+#include "../map/map.h"
 #include "../../include/ebb/stats.h"
 
 static uint64_t bits_total(const span *s) {
@@ -81,6 +82,9 @@ static void stats_collector(struct ebb_stats *out) {
 static void stats_stopped(const root_set *roots, void *arg) {
     struct ebb_stats *out = arg;
     if (roots) out->slice_tails = ebb__slack_slices(roots);
+    out->map_empty = ebb__map_census();
+    out->map_moved_max = atomic_load_explicit(&ebb__map_moved_max, memory_order_relaxed);
+    out->map_table_max = atomic_load_explicit(&ebb__map_table_max, memory_order_relaxed);
     stats_zones(out);
     stats_spans(out);
     stats_threads(out);

@@ -87,26 +87,25 @@ void ebb__os_huge(void *start, size_t size, bool wanted) {
     madvise(start, size, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
-void ebb__os_zero_resident(void *start, size_t size) {
-    enum { BATCH = 4096 };
+void *ebb__os_resident(void *start, void *end, void **stop) {
+    enum { BATCH = 512 };
     unsigned char resident[BATCH];
     size_t page = ebb__os_page_size();
-    char *p = start, *end = p + size;
-    while (p < end) {
-        size_t bytes = min_size((size_t)(end - p), BATCH * page);
-        if (mincore(p, bytes, resident) != 0) {
-            memset(p, 0, bytes);
-        } else {
-            size_t pages = (bytes + page - 1) / page;
-            for (size_t i = 0; i < pages;) {
-                size_t from = i;
-                while (i < pages && (resident[i] & 1)) i++;
-                if (i > from) memset(p + from * page, 0, min_size(i * page, bytes) - from * page);
-                while (i < pages && !(resident[i] & 1)) i++;
-            }
+    char *p = start, *limit = end, *found = NULL;
+    while (p < limit) {
+        size_t bytes = min_size((size_t)(limit - p), BATCH * page);
+        size_t pages = (bytes + page - 1) / page;
+        if (mincore(p, bytes, resident) != 0) memset(resident, 1, pages);
+        for (size_t i = 0; i < pages; i++, p += page) {
+            bool here = resident[i] & 1;
+            if (here && !found) found = p;
+            if (here || !found) continue;
+            *stop = p;
+            return found;
         }
-        p += bytes;
     }
+    *stop = end;
+    return found ? found : end;
 }
 
 size_t ebb__os_rss(void) {
