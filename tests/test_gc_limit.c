@@ -15,7 +15,7 @@
 
 #define MIB ((size_t)1 << 20)
 
-static void *held[100000];
+static void *held[200000];
 static size_t held_count;
 
 /* All of Ebb's memory but what was given back counts. */
@@ -35,6 +35,7 @@ static NOINLINE size_t limit_fill(size_t size, size_t count) {
         unsigned char *p = got % 2 ? ebb_alloc_data(size) : ebb_alloc(size);
         if (!p) break;
         memset(p, 1, size);
+        CHECK(held_count < sizeof held / sizeof held[0]);
         held[held_count++] = p;
     }
     return got;
@@ -50,11 +51,11 @@ static NOINLINE void limit_drop(void) {
 static void limit_try(size_t size, size_t limit) {
     CHECK_EQ(ebb_set_memory_limit(limit), SIZE_MAX);
     for (int round = 0; round < 3; round++) {
-        size_t got = limit_fill(size, sizeof held / sizeof held[0]);
+        size_t got = limit_fill(size, 100000);
         CHECK(got < 2 * limit / size + 1);
         CHECK(got > limit / size / 4);
         limit_check(limit);
-        CHECK((got % 2 ? ebb_alloc_data(size) : ebb_alloc(size)) == NULL);
+        CHECK(limit_fill(size, got) < got / 4 + 4); /* a span's rest, a stale object's place */
         limit_drop();
         test_clear_stack();
         CHECK(ebb_alloc(size) != NULL);
