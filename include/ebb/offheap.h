@@ -102,13 +102,12 @@ EBB_API size_t ebb_region_bytes(const ebb_region *region);
  * apart.
  *
  * Slots never move: a T * is valid until its slot is removed. They come in blocks of up to 2 MiB; a
- * block without slots in use goes back to the system, except one. New slots fill the
- * lowest blocks first, so that a pool that shrinks empties the others. */
+ * block without slots in use goes back to the system, except one. New slots fill the lowest blocks
+ * first, so that a pool that shrinks empties the others. */
 #define EBB_POOL(name, T)       EBB__POOL(name, T, 2)
 #define EBB_POOL_SMALL(name, T) EBB__POOL(name, T, 1)
 
-/* Whether a handle is null; whether two are the same; its bits in one uint64_t, to print or sort.
- */
+/* Whether a handle is null; whether two are the same; a handle's bits, to print or sort by. */
 #define ebb_handle_null(handle)   (ebb_handle_number(handle) == 0)
 #define ebb_handle_equal(a, b)    (ebb_handle_number(a) == ebb_handle_number(b))
 #define ebb_handle_number(handle) EBB__HANDLE_NUMBER(handle)
