@@ -28,7 +28,7 @@ skip() {
 
 # count_cases DIRECTORY NAME [RUNNER…]: all cases of the test executable DIRECTORY/NAME.
 count_cases() {
-    local directory=$1 name=$2 status=0 good bad
+    local directory=$1 name=$2 status=0 good bad began=$SECONDS
     shift 2
     "$@" "$directory/$name" >"$log" 2>&1 </dev/null || status=$?
     sed -nE "s#^(ok|FAIL|skip) #\1 $name/#p" "$log"
@@ -39,7 +39,8 @@ count_cases() {
         bad=1
         echo "FAIL $name: exit status $status"
     fi
-    [ "$bad" -eq 0 ] || sed 's/^/    /' "$log"
+    [ "$bad" -eq 0 ] || sed '/^ok /d; s/^/    /' "$log"
+    [ $((SECONDS - began)) -lt 10 ] || echo "$name took $((SECONDS - began)) s"
     passed=$((passed + good))
     failed=$((failed + bad))
 }
