@@ -140,7 +140,7 @@ TEST(refused) {
 TEST(refused_once) {
     MODES_PASS("refused", "failalloc=1000", NULL);
     MODES_PASS("refused", "failalloc=1", NULL);
-    MODES_PASS("refused", "failalloc=29999,verify=1,stress=300", NULL);
+    MODES_PASS("refused", "failalloc=4999,verify=1,stress=300", NULL);
 }
 
 /* --- Handing over --------------------------------------------------------------------------- */
