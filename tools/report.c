@@ -14,7 +14,6 @@
 
 enum {
     REPORT_TICK_NS = 40 * 1000 * 1000,
-    REPORT_HOLD_NS = 120 * 1000 * 1000,
     REPORT_TRIES = 20,
     REPORT_TRY_NS = 5 * 1000 * 1000,
     /* A huge page at the end of a reservation is resident as a whole, though Ebb has handed out
@@ -22,14 +21,16 @@ enum {
     REPORT_SLACK_BYTES = 2 * (2 << 20)
 };
 
-static uint64_t report_last_ns;
+static uint64_t report_next_ns; /* when a tick speaks again */
+static long report_hold_ns;
 
 static void report_sleep(long ns) {
     struct timespec time = {0, ns};
     nanosleep(&time, NULL);
 }
 
-void report_begin(void) {
+void report_begin(double hold_seconds) {
+    report_hold_ns = hold_seconds < 1 ? (long)(hold_seconds * 1e9) : 999999999;
     setvbuf(stdout, NULL, _IOLBF, 4096);
     sample_mappings_begin();
 }
@@ -64,13 +65,15 @@ void *report_need(void *p) {
     exit(EXIT_FAILURE);
 }
 
+/* ebb_stats looks at every object of a map: ticks take a tenth of the time at most. */
 void report_tick(size_t done, size_t total, const char *label) {
-    uint64_t now_ns = sample_now_ns();
-    if (now_ns - report_last_ns < REPORT_TICK_NS) return;
-    report_last_ns = now_ns;
+    uint64_t start_ns = sample_now_ns();
+    if (start_ns < report_next_ns) return;
     struct ebb_stats stats;
     ebb_stats(&stats);
     printf("heap %" PRIu64 "\nprogress %zu %zu %s\n", stats.heap_used, done, total, label);
+    uint64_t end_ns = sample_now_ns(), pause_ns = 10 * (end_ns - start_ns);
+    report_next_ns = end_ns + (pause_ns > REPORT_TICK_NS ? pause_ns : REPORT_TICK_NS);
 }
 
 __attribute__((noinline)) static void report_clear_stack(void) {
@@ -127,5 +130,5 @@ void report_step(const char *name, struct report_books *books) {
     report_books_check(name, books);
     report_value("system_known", books->system_known);
     report_value("system_by_name", books->system_known && books->system.by_name);
-    report_sleep(REPORT_HOLD_NS);
+    report_sleep(report_hold_ns);
 }

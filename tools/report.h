@@ -19,8 +19,8 @@
 
 #include "sample.h"
 
-/* Before the first call of Ebb. */
-void report_begin(void);
+/* Before the first call of Ebb. Steps are held for so long, so that the plot shows a level. */
+void report_begin(double hold_seconds);
 
 /* Where all bytes are, as Ebb and the system see it at the same moment. */
 struct report_books {
@@ -29,8 +29,8 @@ struct report_books {
     bool system_known;
 };
 
-/* A point of the story was reached: reports the heap, checks the books, and holds for a moment so
- * that the plot shows a level. books may be null. */
+/* A point of the story was reached: reports the heap, checks the books, and holds. books may be
+ * null. */
 void report_step(const char *name, struct report_books *books);
 
 /* Call it as often as you like while a step runs. */

@@ -246,20 +246,21 @@ void tour_run(struct tour *tour, const struct story *story, const struct work *w
               const struct job *job, struct run *run) {
     *run = (struct run){0};
     bool go = job->way == WAY_GO;
+    const char *way = run_ways[job->way];
     if (go && !tour->go_version[0]) return;
-    char name[64], size[32], seconds[32], program[512], full_name[64];
-    snprintf(name, sizeof name, "%s/%s (%s)", story->name, work->name, run_ways[job->way]);
+    char name[64], size[32], seconds[32], hold[32], program[512], full_name[64];
+    snprintf(name, sizeof name, "%s/%s (%s)", story->name, work->name, way);
     snprintf(full_name, sizeof full_name, "%s/%s", story->name, work->name);
     snprintf(size, sizeof size, "%zu", job->size);
     snprintf(seconds, sizeof seconds, "%g", job->seconds);
+    snprintf(hold, sizeof hold, "%g", tour->quick ? 0.03 : 0.12);
     if (go) {
         snprintf(program, sizeof program, "%s/%s", tour->go_dir, story->name);
         char *argv[] = {program, (char *)work->name, size, seconds, NULL};
         run_process(tour, name, program, argv, run);
     } else {
-        char *argv[] = {
-            "/proc/self/exe", "tour", "--work",    full_name, "--way", (char *)run_ways[job->way],
-            "--size",         size,   "--seconds", seconds,   NULL};
+        char *argv[] = {"ebb", "tour",      "--work", full_name, "--way", (char *)way, "--size",
+                        size,  "--seconds", seconds,  "--hold",  hold,    NULL};
         run_process(tour, name, NULL, argv, run);
     }
     if (run->steps && run_value_named(run, "system_known") > 0) tour->system_known = true;

@@ -229,7 +229,7 @@ static void heap_show(struct tour *tour, const struct story *story) {
     printf("  %s pointers of 8 bytes (%s); %u workers, for %g s each.\n\n", text_count(size),
            text_mb(size * 8), tour->cpus, seconds);
     for (int i = 0; i < HEAP_WORKS; i++) {
-        struct job job = {WAY_EBB, size, seconds};
+        struct job job = {.way = WAY_EBB, .size = size, .seconds = seconds};
         tour_run(tour, story, &heap_works[i], &job, &ours[i]);
         heap_check_goal(tour, &heap_works[i], &ours[i]);
         job.way = WAY_GO;

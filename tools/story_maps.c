@@ -144,7 +144,7 @@ static void maps_check_moves(void) {
     ebb_stats(&stats);
     report_value("moved", (double)stats.map_moved_max);
     report_value("table", (double)stats.map_table_max);
-    report_check(stats.map_moved_max > 0 && stats.map_moved_max <= stats.map_table_max,
+    report_check(stats.map_table_max > 0 && stats.map_moved_max <= stats.map_table_max,
                  "an operation moved %llu entries; the largest table has %llu slots",
                  (unsigned long long)stats.map_moved_max, (unsigned long long)stats.map_table_max);
 }
@@ -374,7 +374,7 @@ static void maps_show(struct tour *tour, const struct story *story) {
     for (int i = 0; i < MAPS_WORKS; i++) {
         sizes[i] = tour_size(tour, &maps_works[i], "entries");
         for (int way = 0; way < WAY_COUNT; way++) {
-            struct job job = {(enum way)way, sizes[i], 0};
+            struct job job = {.way = (enum way)way, .size = sizes[i]};
             if (i == MAPS_RESERVE && way != WAY_EBB) continue;
             tour_run(tour, story, &maps_works[i], &job, &runs[i][way]);
         }

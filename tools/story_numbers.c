@@ -81,13 +81,15 @@ static void numbers_step(const char *name) {
 
 /* --- The program ---------------------------------------------------------------------------- */
 
+enum { NUMBERS_LEFT_MOST = 1 << 20 };
+
 /* All of it static, so that it is found as a root and can be dropped by name. */
 static numbers_node *numbers_list;
 static numbers_points numbers_cut;
 static numbers_records numbers_map;
 static ebb_region numbers_region;
 
-static void numbers_make_list(size_t count) {
+__attribute__((noinline)) static void numbers_make_list(size_t count) {
     for (size_t i = 0; i < count; i++) {
         numbers_node *node = report_need(ebb_new(numbers_node));
         node->next = numbers_list;
@@ -96,7 +98,7 @@ static void numbers_make_list(size_t count) {
     }
 }
 
-static void numbers_make_slice(size_t count) {
+__attribute__((noinline)) static void numbers_make_slice(size_t count) {
     ebb_reserve(&numbers_cut, count);
     report_need(numbers_cut.ptr);
     numbers_cut.len = count;
@@ -104,13 +106,28 @@ static void numbers_make_slice(size_t count) {
     numbers_cut.len = count / 100;
 }
 
-static void numbers_make_map(size_t count) {
+__attribute__((noinline)) static void numbers_make_map(size_t count) {
     ebb_map_grow_only(&numbers_map);
     for (size_t i = 0; i < count; i++) {
         ebb_map_put(&numbers_map, (int64_t)i, (numbers_record){{1}});
         if ((i & 1023) == 0) report_tick(i, count, "a map");
     }
     for (size_t i = 0; i < count; i++) ebb_map_delete(&numbers_map, (int64_t)i);
+}
+
+__attribute__((noinline)) static void numbers_drop(void) {
+    numbers_list = NULL;
+    numbers_cut = (numbers_points){0};
+    numbers_map = (numbers_records){0};
+    ebb_region_release(&numbers_region);
+}
+
+static void numbers_check_dropped(void) {
+    struct ebb_stats stats;
+    ebb_stats(&stats);
+    report_check(stats.live < NUMBERS_LEFT_MOST && stats.offheap < NUMBERS_LEFT_MOST,
+                 "after everything was dropped %llu bytes live, and %llu are off the heap",
+                 (unsigned long long)stats.live, (unsigned long long)stats.offheap);
 }
 
 static void numbers_mixed(const struct job *job) {
@@ -128,14 +145,12 @@ static void numbers_mixed(const struct job *job) {
     if (plain) memset(plain, 1, bytes);
     ebb_keep_alive(plain);
     numbers_step("region, malloc");
-    numbers_list = NULL;
-    numbers_cut = (numbers_points){0};
-    numbers_map = (numbers_records){0};
-    ebb_region_release(&numbers_region);
+    numbers_drop();
     report_collect();
     numbers_step("dropped, collected");
     ebb_release();
     numbers_step("released");
+    numbers_check_dropped();
     free(plain);
 }
 
@@ -173,7 +188,7 @@ static void numbers_print(const struct run *run) {
 static void numbers_show(struct tour *tour, const struct story *story) {
     static struct plot plot;
     struct run run;
-    struct job job = {WAY_EBB, tour_size(tour, &numbers_works[0], "objects"), 0};
+    struct job job = {.way = WAY_EBB, .size = tour_size(tour, &numbers_works[0], "objects")};
     tour_run(tour, story, &numbers_works[0], &job, &run);
     putchar('\n');
     numbers_print(&run);

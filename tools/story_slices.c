@@ -307,7 +307,7 @@ static void slices_show(struct tour *tour, const struct story *story) {
     for (int i = 0; i < SLICES_WORKS; i++) {
         size_t size = tour_size(tour, &slices_works[i], i < SLICES_POINTS ? "items" : "points");
         for (int way = 0; way < WAY_COUNT; way++) {
-            struct job job = {(enum way)way, size, 0};
+            struct job job = {.way = (enum way)way, .size = size};
             if (!slices_runs(i, job.way)) continue;
             tour_run(tour, story, &slices_works[i], &job, &runs[i][way]);
         }

@@ -45,7 +45,7 @@ static const char tour_help_text[] =
     "Ends with status 0 when everything held that the tour checks, 1 when not, 2 for a wrong\n"
     "argument. To run one piece of work by itself, and see what it reports:\n"
     "\n"
-    "  ebb tour --work STORY/WORK [--way ebb|as-go] [--size N] [--seconds S]\n";
+    "  ebb tour --work STORY/WORK [--way ebb|as-go] [--size N] [--seconds S] [--hold S]\n";
 
 void tour_help(void) {
     fputs(tour_help_text, stdout);
@@ -201,7 +201,7 @@ static int tour_work_main(const char *full_name, struct job *job) {
         return 2;
     }
     if (job->size == 0) job->size = work->size;
-    report_begin();
+    report_begin(job->hold);
     work->run(job);
     return 0;
 }
@@ -271,6 +271,9 @@ static int tour_option_valued(struct tour_options *options, const char *name, co
     } else if (strcmp(name, "--seconds") == 0) {
         bad = tour_option_number(value, &number);
         options->job.seconds = number;
+    } else if (strcmp(name, "--hold") == 0) {
+        bad = tour_option_number(value, &number);
+        options->job.hold = number;
     } else {
         return 1;
     }

@@ -21,6 +21,7 @@ struct job {
     enum way way;
     size_t size;    /* how many of what the work is about */
     double seconds; /* for work that has no end of its own */
+    double hold;    /* seconds that each step is held, for the plot */
 };
 
 struct work {
