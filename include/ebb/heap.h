@@ -90,7 +90,8 @@ EBB__INLINE void ebb_keep_alive(const void *p) {
  *   ptrs(f)           an array of pointers inside the structure: node *f[8]
  *   str(f)            an ebb_str
  *   slice(f)          a slice declared by EBB_SLICE: refers to its backing array by capacity
- *   slice_to_len(f)   the same, but refers to it by length only: beyond the length is forgotten
+ *   slice_to_len(f)   the same, and what lies beyond its length may be forgotten: a promise
+ *                     of the program, which this version makes no use of
  *   map(f)            a map declared by EBB_MAP
  *   weak(f)           a pointer that does not keep its object alive, and is null after it died
  *   words(f)          anything else: every aligned word in it may be a pointer */

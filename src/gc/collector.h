@@ -41,7 +41,7 @@ EBB__SHARED void ebb__settings_start(void);
 
 /* A thread as it was when it stopped. */
 typedef struct stopped_thread {
-    int tid;
+    _Atomic(int) tid; /* 0 is an empty entry; sequentially consistent, after state */
     _Atomic(uint32_t)
         state; /* release by the thread when the rest is set, acquire by the stopper */
     uintptr_t sp, tp;

@@ -8,7 +8,7 @@
 #include "collector.h"
 #include "../../include/ebb/stats.h"
 
-#define GOAL_MIN (4 * MIB)
+#define GOAL_MIN (16 * MIB)
 
 cycle_state ebb__cycle;
 os_lock ebb__collector_lock;

@@ -1,24 +1,31 @@
 /* mark.c - tracing. docs/design.md, "Marking".
  *
- * A marker has a packet of items to scan and exchanges full ones with the others through a pool. An
- * item is a piece of an object: small objects are one piece, large ones are scanned in pieces of
- * PIECE bytes, each of which puts up the next before it is scanned, so that several markers share
- * one array. Words found are first put through a short queue, so that the lines that deciding about
- * them needs are on their way from memory when their turn comes. */
+ * A marker has a packet of words to look at and exchanges full ones with the others through a pool.
+ * A word that leaves the packet first goes through a short queue, while the lines that deciding
+ * about it needs, and the object that it points to, are on their way from memory; when its turn
+ * comes the object is marked and scanned at once, its words going into the packet. (Queueing edges,
+ * and prefetching on the way through a queue: Cher, Hosking and Vitek, "Software prefetching for
+ * mark-sweep garbage collection", 2004.)
+ *
+ * Large objects are scanned in pieces; each piece puts up the next as an item of its own before it
+ * is scanned, so that several markers share one array. */
 #include "collector.h"
 
 enum {
-    PACKET_ITEMS = 254,
+    PACKET_ITEMS = 510,
     QUEUE = 16,
     PIECE = 128 * 1024,
     ROOT_PIECE = 64 * 1024,
     SHARE_FROM = 32
 };
 
-typedef struct mark_item {
-    uintptr_t address; /* of the object */
-    uint32_t span, piece;
-} mark_item;
+/* A word that may be a pointer; or, tagged, the number of a large object's span and of its piece.
+ */
+typedef uintptr_t mark_item;
+
+#define PIECE_TAG     ((uintptr_t)1 << 63)
+#define PIECE_SHIFT   31
+#define PIECE_NUMBERS (((uintptr_t)1 << PIECE_SHIFT) - 1)
 
 typedef struct packet {
     struct packet *next;
@@ -113,17 +120,68 @@ static void packet_share(marker *m) {
     packet_put(half, true);
 }
 
-static inline void item_push(marker *m, uintptr_t address, uint32_t span, uint32_t piece) {
-    if (EBB__RARE(!m->work)) m->work = packet_new();
-    if (EBB__RARE(m->work->count == PACKET_ITEMS)) {
-        packet_put(m->work, true);
-        m->work = packet_new();
-    }
-    m->work->items[m->work->count++] = (mark_item){address, span, piece};
+static __attribute__((noinline)) void packet_change(marker *m) {
+    if (m->work) packet_put(m->work, true);
+    m->work = packet_new();
 }
 
-/* --- Marking one word
- * ------------------------------------------------------------------------------ */
+static inline void item_push(marker *m, mark_item item) {
+    if (EBB__RARE(!m->work || m->work->count == PACKET_ITEMS)) packet_change(m);
+    m->work->items[m->work->count++] = item;
+}
+
+static inline void word_push(marker *m, uintptr_t word) {
+    if (word - ebb__space.base < 2 * ebb__space.zone_bytes) item_push(m, word);
+}
+
+/* --- Scanning ------------------------------------------------------------------------------------
+ */
+
+/* Stacks hold what sanitizers call out of bounds. */
+__attribute__((no_sanitize("address", "thread"))) static void words_scan(marker *m, uintptr_t start,
+                                                                         uintptr_t end) {
+    for (uintptr_t at = start; at < end; at += sizeof(void *)) word_push(m, *(uintptr_t *)at);
+}
+
+static void elements_scan(marker *m, const struct ebb__layout *layout, uintptr_t start,
+                          uintptr_t end) {
+    const uint32_t *strong = layout->strong;
+    uint32_t count = layout->strong_count;
+    size_t element = layout->element;
+    for (uintptr_t at = start; at + element <= end; at += element)
+        for (uint32_t i = 0; i < count; i++) word_push(m, *(uintptr_t *)(at + strong[i]));
+}
+
+/* Scans one piece of a large object. Pages that were never touched are not read, for that would
+ * make them resident; elements may cross pages, so a piece of them is read if any of its pages is
+ * there. */
+static void piece_scan(marker *m, const span *s, uintptr_t number) {
+    const struct ebb__layout *layout = s->bin->layout;
+    bool typed = layout->kind == LAYOUT_TYPED;
+    size_t piece = typed ? max_size(PIECE / layout->element, 1) * layout->element : PIECE;
+    uintptr_t from = span_start(s) + number * piece;
+    uintptr_t to = min_size(from + piece, span_start(s) + s->stride);
+    if (to < span_start(s) + s->stride)
+        item_push(m, PIECE_TAG | (uintptr_t)span_number(s) << PIECE_SHIFT | (number + 1));
+    void *end = (void *)to, *stop;
+    void *at = ebb__os_resident((void *)round_down(from, ebb__os_page_size()), end, &stop);
+    if (typed && at < end) elements_scan(m, layout, from, to);
+    for (; !typed && at < end; at = ebb__os_resident(stop, end, &stop))
+        words_scan(m, max_size((uintptr_t)at, from), min_size((uintptr_t)stop, to));
+}
+
+static inline void object_scan(marker *m, const span *s, uintptr_t object) {
+    const struct ebb__layout *layout = s->bin->layout;
+    if (EBB__RARE(s->stride > PIECE))
+        piece_scan(m, s, 0);
+    else if (layout->kind == LAYOUT_TYPED)
+        elements_scan(m, layout, object, object + s->stride);
+    else
+        words_scan(m, object, object + s->stride);
+}
+
+/* --- Marking -------------------------------------------------------------------------------------
+ */
 
 /* Sets a mark. True when it was not set. */
 static inline bool mark_set(_Atomic(uint64_t) *word, uint64_t bit) {
@@ -134,6 +192,7 @@ static inline bool mark_set(_Atomic(uint64_t) *word, uint64_t bit) {
     return true;
 }
 
+/* Marks the object that a word points into, if there is one, and scans it. */
 static inline void word_mark(marker *m, uintptr_t word) {
     uint32_t index;
     span *s = ebb__span_at(word);
@@ -141,27 +200,26 @@ static inline void word_mark(marker *m, uintptr_t word) {
     if (!mark_set(&span_mark_bits(s)[index / 64], (uint64_t)1 << (index % 64))) return;
     m->bytes += s->stride;
     m->objects++;
-    if (s->zone == ZONE_DATA) return;
-    uintptr_t object = span_start(s) + index * s->stride;
-    __builtin_prefetch((void *)object);
-    item_push(m, object, span_number(s), 0);
+    if (s->zone == ZONE_SCAN) object_scan(m, s, span_start(s) + index * s->stride);
 }
 
-/* Queues a word that may be a pointer, and marks the one whose turn it is. */
-static inline void word_queue(marker *m, uintptr_t word) {
-    const space *sp = &ebb__space;
-    uintptr_t offset = word - sp->base;
-    if (offset >= 2 * sp->zone_bytes) return;
-    uint32_t page = (uint32_t)(offset >> PAGE_SHIFT);
-    const zone *z = &sp->zones[offset >= sp->zone_bytes];
-    if (page - z->first_page >= z->used_pages) return;
-    __builtin_prefetch(&sp->mark[(size_t)page * BITMAP_WORDS]);
-    __builtin_prefetch(&sp->alloc[(size_t)page * BITMAP_WORDS]);
-    __builtin_prefetch(&sp->spans[atomic_load_explicit(&sp->span_of[page], memory_order_relaxed)]);
+/* Sends a word through the queue, and marks the one whose turn it is. */
+static inline void word_step(marker *m, uintptr_t word) {
+    size_t page = (word - ebb__space.base) >> PAGE_SHIFT;
+    __builtin_prefetch((void *)word);
+    __builtin_prefetch(&ebb__space.mark[page * BITMAP_WORDS]);
+    __builtin_prefetch(&ebb__space.alloc[page * BITMAP_WORDS]);
     uint32_t at = m->queue_at++ % QUEUE;
     uintptr_t turn = m->queue[at];
     m->queue[at] = word;
     if (turn) word_mark(m, turn);
+}
+
+static void item_step(marker *m, mark_item item) {
+    if (EBB__LIKELY(!(item & PIECE_TAG)))
+        word_step(m, item);
+    else
+        piece_scan(m, span_at((uint32_t)(item >> PIECE_SHIFT)), item & PIECE_NUMBERS);
 }
 
 static bool queue_drain(marker *m) {
@@ -176,52 +234,8 @@ static bool queue_drain(marker *m) {
     return any;
 }
 
-/* --- Scanning
- * -------------------------------------------------------------------------------------- */
-
-/* Stacks hold what sanitizers call out of bounds. */
-__attribute__((no_sanitize("address", "thread"))) static void words_scan(marker *m, uintptr_t start,
-                                                                         uintptr_t end) {
-    for (uintptr_t at = start; at < end; at += sizeof(void *)) word_queue(m, *(uintptr_t *)at);
-}
-
-static void elements_scan(marker *m, const struct ebb__layout *layout, uintptr_t start,
-                          uintptr_t end) {
-    for (uintptr_t at = start; at + layout->element <= end; at += layout->element)
-        for (uint32_t i = 0; i < layout->strong_count; i++)
-            word_queue(m, *(uintptr_t *)(at + layout->strong[i]));
-}
-
-/* A piece of a large object: pages that were never touched are not read, for that would make them
- * resident. Elements (layout not null) may cross pages, so a piece of them is read if any page is.
+/* --- Running -------------------------------------------------------------------------------------
  */
-static void piece_scan(marker *m, const struct ebb__layout *layout, uintptr_t start,
-                       uintptr_t end) {
-    uintptr_t page = ebb__os_page_size(), first = round_down(start, page);
-    void *limit = (void *)end, *stop, *at = ebb__os_resident((void *)first, limit, &stop);
-    if (layout && at < limit) elements_scan(m, layout, start, end);
-    for (; !layout && at < limit; at = ebb__os_resident(stop, limit, &stop))
-        words_scan(m, max_size((uintptr_t)at, start), min_size((uintptr_t)stop, end));
-}
-
-static void item_scan(marker *m, const mark_item *item) {
-    const span *s = span_at(item->span);
-    const struct ebb__layout *layout = s->bin->layout;
-    bool typed = layout->kind == LAYOUT_TYPED;
-    size_t piece = PIECE, from = 0, to = s->stride;
-    if (s->stride > PIECE) {
-        if (typed) piece = max_size(PIECE / layout->element, 1) * layout->element;
-        from = item->piece * piece;
-        to = min_size(from + piece, s->stride);
-        if (to < s->stride) item_push(m, item->address, item->span, item->piece + 1);
-    }
-    if (s->stride > PIECE)
-        piece_scan(m, typed ? layout : NULL, item->address + from, item->address + to);
-    else if (typed)
-        elements_scan(m, layout, item->address + from, item->address + to);
-    else
-        words_scan(m, item->address + from, item->address + to);
-}
 
 /* The next piece of the roots that nobody has taken. */
 static bool root_next(os_range *piece) {
@@ -245,8 +259,7 @@ static bool root_next(os_range *piece) {
 static void marker_drain(marker *m) {
     for (;;) {
         while (m->work && m->work->count > 0) {
-            mark_item item = m->work->items[--m->work->count];
-            item_scan(m, &item);
+            item_step(m, m->work->items[--m->work->count]);
             if (pool.parallel && m->work->count >= SHARE_FROM &&
                 atomic_load_explicit(&pool.idle, memory_order_relaxed) > 0 &&
                 atomic_load_explicit(&pool.full_count, memory_order_relaxed) == 0)
@@ -391,17 +404,15 @@ void ebb__mark_fields(uintptr_t p) {
     uint32_t index;
     const span *s = ebb__span_at(p);
     if (!s || !span_find(s, p, &index) || s->zone == ZONE_DATA) return;
-    const struct ebb__layout *layout = s->bin->layout;
-    _Atomic(uint64_t) *word = &span_mark_bits(s)[index / 64];
-    uint64_t bit = (uint64_t)1 << (index % 64);
-    uint64_t before = atomic_fetch_or_explicit(word, bit, memory_order_relaxed) & bit;
+    const struct ebb__layout *l = s->bin->layout;
+    bool typed = l->kind == LAYOUT_TYPED;
+    size_t step = typed ? l->element : sizeof(void *);
     uintptr_t object = span_start(s) + index * s->stride;
-    if (layout->kind == LAYOUT_TYPED)
-        elements_scan(&mark_local, layout, object, object + s->stride);
-    else
-        words_scan(&mark_local, object, object + s->stride);
-    queue_drain(&mark_local);
-    if (!before) atomic_fetch_and_explicit(word, ~bit, memory_order_relaxed);
+    for (size_t at = 0; at + step <= s->stride; at += step)
+        for (uint32_t i = 0; i < (typed ? l->strong_count : 1); i++) {
+            uintptr_t word = *(uintptr_t *)(object + at + (typed ? l->strong[i] : 0));
+            if (word - object >= s->stride) word_push(&mark_local, word);
+        }
 }
 
 static void run_mark(const slot *slot) {

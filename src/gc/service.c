@@ -79,6 +79,7 @@ static void *service_thread(void *unused) {
             service.quiet_ticks = 0;
             soon = true;
         }
+        ebb__os_forget_registers();
         ebb_blocking_begin();
         ebb__os_wait(&service.work, work, soon ? TICK_NS : QUIET_NS);
         ebb_blocking_end();

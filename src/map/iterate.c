@@ -37,9 +37,16 @@ static void iter_enter(ebb__map_iter *it, ebb__dir dir) {
     it->ctrl = ebb__dir_ctrl(dir);
     it->slots = ebb__dir_slots(dir);
     it->groups = (uint32_t)ebb__dir_groups(it->map, dir);
-    it->group = (uint32_t)((uint64_t)ebb__map_random() * it->groups >> 32);
-    it->groups_left = it->groups;
     it->version = it->map->version;
+}
+
+/* Begins at a random slot; what comes before it in its group is left for the end. */
+static void iter_begin_at(ebb__map_iter *it, uint32_t slots) {
+    uint32_t slot = (uint32_t)((uint64_t)ebb__map_random() * slots >> 32);
+    it->group = slot / EBB__GROUP;
+    it->groups_left = it->groups;
+    it->last = ((ebb__mask)1 << slot % EBB__GROUP * EBB__MASK_BITS) - 1;
+    it->mask = ebb__group_full(ebb__group_load(it->ctrl + it->group * EBB__GROUP)) & ~it->last;
 }
 
 bool ebb__map_iter_table(ebb__map_iter *it) {
@@ -54,6 +61,7 @@ bool ebb__map_iter_table(ebb__map_iter *it) {
         if (table->slots == 0) continue;
         if (!__atomic_load_n(&table->pinned, __ATOMIC_RELAXED))
             __atomic_store_n(&table->pinned, 1, __ATOMIC_RELAXED);
+        iter_begin_at(it, table->slots);
         return true;
     }
 }

@@ -69,6 +69,10 @@ EBB__SHARED uint32_t ebb__table_hash(const ebb__map *map, ebb__dir table, size_t
 EBB__SHARED uint32_t ebb__table_move(const ebb__map *map, ebb__dir from, const ebb__dir to[2],
                                      uint32_t bit);
 
+/* Moves all entries of `from` into a table that has entries already, if there is room and no
+ * iterator has been in it. */
+EBB__SHARED bool ebb__table_absorb(const ebb__map *map, ebb__dir into, ebb__dir from);
+
 /* Nobody but an iterator may still need the table: zeroes it, and keeps it for the next split or
  * leaves it to the collector. */
 EBB__SHARED void ebb__table_discard(ebb__map *map, ebb__dir table);

@@ -118,14 +118,17 @@ int ebb__map_compact(ebb__map *map) {
 void ebb__map_clear(ebb__map *map) {
     if (!map) return;
     ebb__map_write(map, "ebb_map_clear");
-    if (map->keep || map->slots_min != 0) {
-        for (uint64_t pos = 0; pos < EBB__HASHES;
-             pos += ebb__dir_span(ebb__dir_at(map, (uint32_t)pos)))
-            ebb__table_clear(map, ebb__dir_at(map, (uint32_t)pos));
+    bool keep = map->keep || map->slots_min != 0;
+    /* Tables that the collector gets are zeroed like any that is discarded. */
+    if (keep || map->shape->slots != ebb__layout_plain(false, EBB__USE_MAP)) {
+        for (uint64_t pos = 0; pos < EBB__HASHES;) {
+            ebb__dir dir = ebb__dir_at(map, (uint32_t)pos);
+            ebb__table_clear(map, dir);
+            pos += ebb__dir_span(dir);
+        }
         map->len = 0;
-    } else {
-        ebb__map_reset(map);
     }
+    if (!keep) ebb__map_reset(map);
     ebb__map_seed(map->seed);
     ebb__map_written(map, "ebb_map_clear");
 }

@@ -30,6 +30,7 @@ int ebb__map_resize(ebb__map *map, uint32_t hash, uint32_t slots) {
     if (!ebb__map_resume(map, since)) return 0;
     if (table.ctrl == 0) return EBB_ENOMEM;
     uint32_t count = ebb__dir_table(old)->count;
+    if (count > ebb__table_limit(slots)) return 0;
     uint32_t moved = ebb__table_move(map, old, (ebb__dir[2]){table, table}, 0);
     map->len -= count - moved;
     if (map->tables == 0) map->tables = 1;
@@ -107,8 +108,9 @@ static int table_split(ebb__map *map, uint32_t hash) {
     if (with == 0 || with == of) return split_narrow(map, hash, bit, with != 0);
     uint32_t slots[2] = {table->slots, table->slots};
     if (sized) {
-        slots[0] = ebb__table_fit(map, of - with, 12, map->dense);
-        slots[1] = ebb__table_fit(map, with, 12, map->dense);
+        uint32_t filled = map->dense ? 13 : 12;
+        slots[0] = ebb__table_fit(map, of - with, filled, map->dense);
+        slots[1] = ebb__table_fit(map, with, filled, map->dense);
     }
     return split_apart(map, hash, bit, slots);
 }
@@ -145,33 +147,58 @@ int ebb__map_make_room(ebb__map *map, uint32_t hash) {
 
 /* --- Merging and shrinking ------------------------------------------------------------------- */
 
-int ebb__map_merge(ebb__map *map, uint32_t hash, size_t most, uint32_t filled, bool fine) {
-    ebb__dir a = ebb__dir_at(map, hash);
-    unsigned depth = ebb__dir_table(a)->depth;
-    if (depth == 0) return 0;
-    ebb__dir b = ebb__dir_at(map, hash ^ (uint32_t)1 << (32 - depth));
-    size_t sum = (size_t)ebb__dir_table(a)->count + ebb__dir_table(b)->count;
-    if (ebb__dir_table(b)->depth != depth || sum > most) return 0;
-    uint32_t slots = ebb__table_fit(map, sum, filled, fine);
-    uint32_t before = ebb__dir_table(a)->slots + ebb__dir_table(b)->slots;
-    if (map->slots - before + slots < map->slots_min) return 0;
-
-    uint32_t since = ebb__map_release(map);
-    ebb__dir table = ebb__table_make(map, slots, (uint8_t)(depth - 1));
-    if (!ebb__map_resume(map, since)) return 0;
-    if (table.ctrl == 0) return EBB_ENOMEM;
-    const ebb__dir to[2] = {table, table};
-    uint32_t moved = ebb__table_move(map, a, to, 0);
-    moved += ebb__table_move(map, b, to, 0);
-    map->len -= sum - moved;
-    ebb__table_moved(moved);
+/* The table for hash and its buddy are one now: `table`, which is new, or one of the two. */
+static void merge_done(ebb__map *map, uint32_t hash, const ebb__dir pair[2], ebb__dir table) {
+    unsigned depth = ebb__dir_table(pair[0])->depth;
+    ebb__table *merged = ebb__dir_table(table);
+    size_t before = (size_t)ebb__dir_table(pair[0])->slots + ebb__dir_table(pair[1])->slots;
+    map->slots = map->slots - before + merged->slots;
     map->tables--;
-    map->slots -= ebb__dir_table(b)->slots;
-    ebb__table_discard(map, b);
-    table_replace(map, hash, a, table);
+    map->version++;
+    merged->depth = (uint8_t)(depth - 1);
+    ebb__dir_set(map, hash, table);
+    for (int i = 0; i < 2; i++)
+        if (!ebb__dir_same(pair[i], table)) ebb__table_discard(map, pair[i]);
     if (map->tables < MAP_SPARE_TABLES) map->spare = (ebb__dir){0, 0};
+    if (map->dir == map->self) ebb__dir_usual(map);
     if (depth == ebb__map_depth(map)) map->deepest -= 2;
     ebb__dir_halve(map);
+}
+
+/* Without memory for a new table, one of the two takes the other's entries. Not otherwise: deleted
+ * slots would stay, and an iterator that has been in a table must find it as it was. */
+static int merge_in_place(ebb__map *map, uint32_t hash, const ebb__dir pair[2]) {
+    for (int into = 0; into < 2; into++) {
+        uint32_t moved = ebb__dir_table(pair[!into])->count;
+        if (!ebb__table_absorb(map, pair[into], pair[!into])) continue;
+        ebb__table_moved(moved);
+        merge_done(map, hash, pair, pair[into]);
+        return 1;
+    }
+    return EBB_ENOMEM;
+}
+
+int ebb__map_merge(ebb__map *map, uint32_t hash, size_t most, uint32_t filled, bool fine) {
+    ebb__dir pair[2] = {ebb__dir_at(map, hash)};
+    const ebb__table *a = ebb__dir_table(pair[0]);
+    if (a->depth == 0) return 0;
+    pair[1] = ebb__dir_at(map, hash ^ (uint32_t)1 << (32 - a->depth));
+    const ebb__table *b = ebb__dir_table(pair[1]);
+    size_t sum = (size_t)a->count + b->count;
+    if (b->depth != a->depth || sum > most) return 0;
+    uint32_t slots = ebb__table_fit(map, sum, filled, fine);
+    if (map->slots - a->slots - b->slots + slots < map->slots_min) return 0;
+
+    uint32_t since = ebb__map_release(map);
+    ebb__dir table = ebb__table_make(map, slots, (uint8_t)(a->depth - 1));
+    if (!ebb__map_resume(map, since)) return 0;
+    if (table.ctrl == 0) return merge_in_place(map, hash, pair);
+    const ebb__dir to[2] = {table, table};
+    uint32_t moved = ebb__table_move(map, pair[0], to, 0);
+    moved += ebb__table_move(map, pair[1], to, 0);
+    map->len -= sum - moved;
+    ebb__table_moved(moved);
+    merge_done(map, hash, pair, table);
     return 1;
 }
 
@@ -192,21 +219,28 @@ void ebb__map_reset(ebb__map *map) {
     map->version++;
 }
 
-void ebb__map_shrink(ebb__map *map, uint64_t hash64) {
-    uint32_t hash = (uint32_t)(hash64 >> 32);
-    const ebb__table *table = ebb__dir_table(ebb__dir_at(map, hash));
-    if (map->keep) return;
-    if (map->len == 0 && map->slots_min == 0 && map->slots > MAP_SLOTS_SMALL) {
-        ebb__map_reset(map);
-        return;
-    }
+static int table_shrink(ebb__map *map, uint32_t hash) {
     /* Among many tables a merger takes the spare one, of full size, and allocates nothing. */
     uint32_t filled = map->tables > MAP_SPARE_TABLES ? 7 : 12;
-    if (ebb__map_merge(map, hash, map->shape->slots_max * 7 / 16, filled, map->dense) != 0) return;
+    int done = ebb__map_merge(map, hash, map->shape->slots_max * 7 / 16, filled, map->dense);
+    if (done != 0) return done;
+    const ebb__table *table = ebb__dir_table(ebb__dir_at(map, hash));
     uint32_t slots = ebb__table_fit(map, table->count, 12, map->dense);
     if (slots < MAP_SLOTS_SMALL) slots = MAP_SLOTS_SMALL;
-    if (slots < table->slots && map->slots - table->slots + slots >= map->slots_min)
-        ebb__map_resize(map, hash, slots);
+    if (slots >= table->slots || map->slots - table->slots + slots < map->slots_min) return 0;
+    return ebb__map_resize(map, hash, slots);
+}
+
+void ebb__map_shrink(ebb__map *map, uint64_t hash64) {
+    uint32_t hash = (uint32_t)(hash64 >> 32);
+    if (map->keep) return;
+    if (map->len == 0 && map->slots_min == 0) {
+        if (map->slots > MAP_SLOTS_SMALL) ebb__map_reset(map);
+    } else if (table_shrink(map, hash) < 0) {
+        /* Without memory: not at every delete again, each time after a collection. */
+        ebb__table *table = ebb__dir_table(ebb__dir_at(map, hash));
+        if (table->low > 1) table->low /= 2;
+    }
 }
 
 /* --- Entries, the long way ------------------------------------------------------------------- */
@@ -271,9 +305,12 @@ void *ebb__map_insert_slow(ebb__map *map, const void *key, uint64_t hash) {
         if (!enough) return NULL;
     }
     for (;; same = false) {
-        ebb__place place;
-        char *found = same ? NULL : ebb__map_find(map, key, hash, shape->form, &place);
-        if (found) return ebb__map_value(found, shape->form);
+        if (!same) { /* it may have been put there meanwhile, or the seed have changed */
+            ebb__place place;
+            hash = ebb__map_hash_of(map, key, shape->form);
+            char *found = ebb__map_find(map, key, hash, shape->form, &place);
+            if (found) return ebb__map_value(found, shape->form);
+        }
         void *value = slot_fill(map, key, hash, boxes);
         if (value) return value;
         if (ebb__map_make_room(map, (uint32_t)(hash >> 32)) != 0) return NULL;

@@ -235,6 +235,26 @@ uint32_t ebb__table_move(const ebb__map *map, ebb__dir from, const ebb__dir to[2
     return targets[0].count + targets[1].count;
 }
 
+bool ebb__table_absorb(const ebb__map *map, ebb__dir into, ebb__dir from) {
+    ebb__table *table = ebb__dir_table(into);
+    size_t stride = map->shape->form.stride, groups = ebb__dir_groups(map, into);
+    size_t slots = ebb__dir_groups(map, from) * EBB__GROUP;
+    uint8_t *ctrl = ebb__dir_ctrl(into), *from_ctrl = ebb__dir_ctrl(from);
+    if (__atomic_load_n(&table->pinned, __ATOMIC_RELAXED)) return false;
+    if (table->left < ebb__dir_table(from)->count) return false;
+    for (size_t i = 0; i < slots; i++) {
+        if (from_ctrl[i] >= EBB__SLOT_EMPTY) continue;
+        uint32_t hash = ebb__table_hash(map, from, i);
+        size_t at = ebb__table_free_slot(ctrl, groups, hash);
+        table->left -= ctrl[at] == EBB__SLOT_EMPTY;
+        table->count++;
+        ctrl[at] = from_ctrl[i];
+        if (map->shape->form.stores_hash) ebb__table_hashes(ctrl, groups)[at] = hash;
+        slot_copy(ebb__dir_slots(into) + at * stride, ebb__dir_slots(from) + i * stride, stride);
+    }
+    return true;
+}
+
 /* --- Letting go ------------------------------------------------------------------------------ */
 
 void ebb__table_clear(const ebb__map *map, ebb__dir dir) {

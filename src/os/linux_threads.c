@@ -30,7 +30,7 @@ uintptr_t ebb__os_main_stack(void) {
 
 static pthread_key_t thread_end_key;
 static pthread_once_t thread_end_once = PTHREAD_ONCE_INIT;
-static void (*thread_end_fn)(void *);
+static void (*_Atomic thread_end_fn)(void *);
 
 static void thread_end_make_key(void) {
     if (pthread_key_create(&thread_end_key, thread_end_fn) != 0)
@@ -38,7 +38,7 @@ static void thread_end_make_key(void) {
 }
 
 void ebb__os_at_thread_end(void (*fn)(void *), void *arg) {
-    thread_end_fn = fn; /* the library has one such function */
+    atomic_store_explicit(&thread_end_fn, fn, memory_order_relaxed); /* the same every time */
     pthread_once(&thread_end_once, thread_end_make_key);
     pthread_setspecific(thread_end_key, arg);
 }
@@ -164,6 +164,22 @@ __attribute__((noinline)) void ebb__os_with_registers(void (*fn)(uintptr_t sp, v
 #endif
     fn(sp, arg);
     __asm__ volatile("" : : : "memory"); /* no tail call: the frame holds the registers */
+}
+
+__attribute__((noinline)) void ebb__os_forget_registers(void) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f"))
+        __asm__ volatile(".irp n,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n\t"
+                         "vpxord %zmm\\n, %zmm\\n, %zmm\\n\n\t.endr");
+    if (__builtin_cpu_supports("avx"))
+        __asm__ volatile("vzeroall");
+    else
+        __asm__ volatile(".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n\t"
+                         "pxor %xmm\\n, %xmm\\n\n\t.endr");
+#elif defined(__aarch64__)
+    __asm__ volatile(".irp n,0,1,2,3,4,5,6,7,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n\t"
+                     "movi v\\n\\().2d, #0\n\t.endr");
+#endif
 }
 
 uintptr_t ebb__os_thread_pointer(void) {

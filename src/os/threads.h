@@ -40,6 +40,10 @@ EBB__SHARED enum os_silence ebb__os_silence(int tid, int signal, char *name, siz
 /* Calls fn(sp, arg) with all registers that calls preserve stored at or above sp. */
 EBB__SHARED void ebb__os_with_registers(void (*fn)(uintptr_t sp, void *arg), void *arg);
 
+/* Zeroes the vector registers that calls do not preserve, for a thread whose stale ones would keep
+ * objects alive for as long as it does nothing else. */
+EBB__SHARED void ebb__os_forget_registers(void);
+
 /* The thread pointer: identifies a thread's static storage. And the calling thread's alternate
  * signal stack, if it is running on it now. */
 EBB__SHARED uintptr_t ebb__os_thread_pointer(void);
