@@ -58,7 +58,7 @@
  * Equal keys must have equal hashes. The hash is mixed with the map's seed, so it need not be
  * good in every bit; but keys whose hashes are equal all land in one table, which then grows
  * instead of splitting, and looking for them takes time in proportion to their number. Neither
- * function may change the map or leave by longjmp. */
+ * function may use the map or leave by longjmp. */
 # define EBB_MAP_HASHED(name, K, V, hash, equal) \
   EBB__MAP_HASHED(__COUNTER__, name, K, V, hash, equal)
 
@@ -145,8 +145,9 @@
  * ebb_map_compact does. Returns and threads as above. */
 # define ebb_map_grow_only(m) EBB__MAP_POLICY(m, ebb__map_grow_only, true)
 
-/* From now on tables grow in steps of a fifth instead of doubling: a quarter less memory, a few
- * more moves an insert. For maps that are built once. Returns and threads as above. */
+/* From now on tables grow by a fifth or so at a time instead of doubling: a fifth less memory on
+ * average, a few more moves an insert. For maps that are built once. Returns and threads as above.
+ */
 # define ebb_map_dense(m) EBB__MAP_POLICY(m, ebb__map_dense, true)
 
 /* Makes every table as small as its entries allow, whatever the policy, one table at a time.

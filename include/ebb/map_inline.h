@@ -37,6 +37,7 @@ typedef struct ebb__map_iter {
     uint8_t *ctrl; /* the table it stands in; kept alive by this */
     char *slots;
     ebb__mask mask; /* full slots still to be seen in the group */
+    ebb__mask last; /* which of the first group's are left for the end */
     uint32_t group, groups, groups_left;
     uint32_t version; /* map's, when ctrl was last known to be current */
     uint32_t start;   /* where in hash space it began */
@@ -50,7 +51,7 @@ typedef struct ebb__map_iter {
 EBB_API ebb__map *ebb__map_make(ebb__map **handle, ebb__map_site *site);
 EBB_API void *ebb__map_insert_slow(ebb__map *map, const void *key, uint64_t hash);
 EBB_API void ebb__map_shrink(ebb__map *map, uint64_t hash);
-EBB_API void ebb__map_purge(ebb__map *map, uint64_t hash);
+EBB_API void ebb__map_purge(ebb__map *map, const void *key);
 EBB_API void ebb__map_check(const ebb__map *map);
 EBB_API size_t ebb__map_len_weak(const ebb__map *map);
 EBB_API void ebb__map_clear(ebb__map *map);
@@ -133,9 +134,9 @@ EBB__INLINE void *ebb__map_reach(ebb__map **handle, const void *key, ebb__map_si
         return NULL;
     }
     if (EBB__RARE(map == NULL) && !(map = ebb__map_make(handle, site))) return NULL;
-    uint64_t hash = ebb__map_hash_of(map, key, form);
     ebb__map_write(map, call);
-    if (form.weak) ebb__map_purge(map, hash);
+    if (form.weak) ebb__map_purge(map, key);
+    uint64_t hash = ebb__map_hash_of(map, key, form);
     char *slot = ebb__map_find(map, key, hash, form, &place);
     void *value = slot ? ebb__map_value(slot, form) : NULL;
     if (!slot) {
@@ -166,9 +167,9 @@ EBB__INLINE void *ebb__map_get_or_put(ebb__map **handle, const void *key, const 
 EBB__INLINE bool ebb__map_delete(ebb__map *map, const void *key, ebb__map_form form) {
     if (EBB__RARE(map == NULL)) return false;
     ebb__place place;
-    uint64_t hash = ebb__map_hash_of(map, key, form);
     ebb__map_write(map, "ebb_map_delete");
-    if (form.weak) ebb__map_purge(map, hash);
+    if (form.weak) ebb__map_purge(map, key);
+    uint64_t hash = ebb__map_hash_of(map, key, form);
     char *slot = ebb__map_find(map, key, hash, form, &place);
     if (slot) {
         ebb__table *table = ebb__table_of(place.ctrl);
@@ -201,10 +202,12 @@ EBB__INLINE bool ebb__map_next(ebb__map_iter *it, ebb__map_form form) {
         while (it->mask == 0) {
             if (it->groups_left == 0) {
                 if (!ebb__map_iter_table(it)) return false;
+                continue;
             }
             it->groups_left--;
             if (++it->group >= it->groups) it->group = 0;
             it->mask = ebb__group_full(ebb__group_load(it->ctrl + it->group * EBB__GROUP));
+            if (it->groups_left == 0) it->mask &= it->last;
         }
         size_t index = it->group * EBB__GROUP + ebb__mask_first(it->mask);
         it->mask &= it->mask - 1;
