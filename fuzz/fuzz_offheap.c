@@ -48,7 +48,7 @@ static void pool_step(things *pool, struct model *model, struct input *in) {
 }
 
 static void bank_step(ebb_bank *bank, struct input *in) {
-    size_t left = (size_t)(in->end - in->at), length = input_take(in, 1) % 16;
+    size_t length = input_take(in, 1) % 16, left = (size_t)(in->end - in->at);
     if (length > left) length = left;
     ebb_str text = {(const char *)in->at, length};
     uint32_t before = ebb_bank_len(bank);

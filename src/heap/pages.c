@@ -66,17 +66,17 @@ static uint32_t list_next(const zone *z, uint32_t list) {
 
 static uint32_t resident_count(uint32_t first, uint32_t pages) {
     uint32_t count = 0;
-    RESIDENT_EACH(first, pages, word, mask)
-    count += (uint32_t)__builtin_popcountll(ebb__space.resident[word] & mask);
+    RESIDENT_EACH (first, pages, word, mask)
+        count += (uint32_t)__builtin_popcountll(ebb__space.resident[word] & mask);
     return count;
 }
 
 static void resident_set(uint32_t first, uint32_t pages) {
-    RESIDENT_EACH(first, pages, word, mask) ebb__space.resident[word] |= mask;
+    RESIDENT_EACH (first, pages, word, mask) ebb__space.resident[word] |= mask;
 }
 
 static void resident_clear(uint32_t first, uint32_t pages) {
-    RESIDENT_EACH(first, pages, word, mask) ebb__space.resident[word] &= ~mask;
+    RESIDENT_EACH (first, pages, word, mask) ebb__space.resident[word] &= ~mask;
 }
 
 static bool resident_at(uint32_t page) {

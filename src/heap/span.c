@@ -13,6 +13,10 @@
 
 #define RUN_BYTES (8 * KIB)
 
+/* Threads add up what they claim, and tell it in pieces of this size: with holes everywhere a run
+ * is an object or two, too little for a word that all threads share. */
+#define CLAIM_TELL (16 * KIB)
+
 _Atomic(size_t) ebb__heap_claimed;
 _Atomic(uint64_t) ebb__heap_freed_bytes, ebb__heap_freed_objects;
 bool ebb__heap_stressed;
@@ -182,7 +186,11 @@ static bool run_claim(heap_thread *t, slot *slot, span *s) {
     size_t bytes = slot->limit - slot->cursor;
     t->alloc_bytes += bytes;
     t->alloc_objects += to - from;
-    atomic_fetch_add_explicit(&ebb__heap_claimed, bytes, memory_order_relaxed);
+    t->claimed += bytes;
+    if (t->claimed >= CLAIM_TELL) {
+        atomic_fetch_add_explicit(&ebb__heap_claimed, t->claimed, memory_order_relaxed);
+        t->claimed = 0;
+    }
     return true;
 }
 
@@ -196,8 +204,6 @@ static void run_undo(heap_thread *t, slot *slot) {
         if (from < search_get(s)) search_set(s, from);
         t->alloc_bytes -= slot->limit - slot->cursor;
         t->alloc_objects -= to - from;
-        atomic_fetch_sub_explicit(&ebb__heap_claimed, slot->limit - slot->cursor,
-                                  memory_order_relaxed);
     }
     run_open(slot, 0, 0);
 }

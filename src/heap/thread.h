@@ -34,7 +34,7 @@ typedef struct heap_thread {
     void *parked_registers[128];
     uintptr_t parked_tp;
     uint64_t alloc_bytes, alloc_objects; /* runs claimed and large objects; the thread */
-    uint64_t stress_countdown;
+    size_t claimed;                      /* since the last sum was told to all; the thread */
 } heap_thread;
 
 /* Critical sections nest; `pending` says that a stop came meanwhile. initial-exec, so that the

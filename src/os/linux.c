@@ -53,7 +53,11 @@ void *ebb__os_map(size_t size, enum os_class class) {
 }
 
 void ebb__os_unmap(void *start, size_t size, enum os_class class) {
-    if (munmap(start, size) != 0) ebb__fail("munmap", "%p, %zu bytes: %m", start, size);
+    if (munmap(start, size) != 0) {
+        /* A hole may need more mappings than the system grants: the address space stays ours. */
+        ebb__os_return(start, size);
+        return;
+    }
     atomic_fetch_sub_explicit(&ebb__os_mapped[class], size, memory_order_relaxed);
 }
 
