@@ -12,7 +12,8 @@
  *     test_NAME append_grows     runs this one
  *     test_NAME --list           names them
  *
- * From the environment: EBB_TEST_SEED, EBB_TEST_SCALE, EBB_TEST_TIMEOUT (seconds, a case). */
+ * From the environment: EBB_TEST_SEED, EBB_TEST_SCALE, EBB_TEST_TIMEOUT (seconds, a case),
+ * EBB_TEST_SKIP (names of cases to leave out). */
 #ifndef EBB_TEST_H
 #define EBB_TEST_H
 
