@@ -73,7 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             bank_step(&bank, &in);
     }
     for (size_t i = 0; i < model.given; i++) handle_check(&pool, &model, i);
-    ebb_pool_each(&pool, handle, item) {
+    ebb_pool_each (&pool, handle, item) {
         REQUIRE(ebb_pool_get(&pool, handle) == item);
         live++;
     }

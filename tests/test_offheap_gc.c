@@ -149,7 +149,7 @@ TEST(a_root_pool_keeps_what_is_not_removed) {
     for (int i = COUNT; i < 3 * COUNT; i++) CHECK_EQ(ebb_pool_remove(&pool, handles[i]), 0);
     expect(COUNT, 3 * COUNT, false);
     expect(3 * COUNT, 4 * COUNT, true);
-    ebb_pool_each(&pool, handle, item) {
+    ebb_pool_each (&pool, handle, item) {
         if (item->number >= COUNT) CHECK(ebb_size_of(item->object) >= 32);
     }
     ebb_pool_release(&pool);
@@ -351,7 +351,7 @@ static bool evict(size_t size, void *arg) {
     size_t gone = 0;
     (void)size, (void)arg;
     evictions++;
-    ebb_pool_each(&cache, handle, item) {
+    ebb_pool_each (&cache, handle, item) {
         CHECK_EQ(ebb_pool_remove(&cache, handle), 0);
         if (++gone == 100000) break;
     }

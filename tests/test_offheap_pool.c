@@ -50,7 +50,7 @@ TEST(zero_initialised_is_empty) {
     CHECK_EQ(ebb_pool_bytes(&pool), 0);
     CHECK(ebb_handle_null(none));
     CHECK(!ebb_pool_get(&pool, none));
-    ebb_pool_each(&pool, handle, item) CHECK(!item);
+    ebb_pool_each (&pool, handle, item) CHECK(!item);
     ebb_pool_release(&pool);
 }
 
@@ -175,7 +175,7 @@ TEST(each_sees_every_slot_once) {
     for (int i = 0; i < COUNT; i++) handles[i] = add_key(&pool, i);
     for (int i = 0; i < COUNT; i++)
         if (i % 3) CHECK_EQ(ebb_pool_remove(&pool, handles[i]), 0);
-    ebb_pool_each(&pool, handle, item) {
+    ebb_pool_each (&pool, handle, item) {
         CHECK(ebb_pool_get(&pool, handle) == item);
         CHECK(ebb_handle_equal(handle, handles[item->key]));
         seen[item->key]++;
@@ -188,10 +188,10 @@ TEST(each_breaks_continues_and_nests) {
     nodes pool = {0};
     for (int i = 0; i < 10; i++) add_key(&pool, i);
     int pairs = 0, after = 0;
-    ebb_pool_each(&pool, a, first) {
+    ebb_pool_each (&pool, a, first) {
         if (first->key % 2) continue;
         if (first->key == 8) break;
-        ebb_pool_each(&pool, b, second) {
+        ebb_pool_each (&pool, b, second) {
             if (second->key == 5) break;
             pairs++;
         }
@@ -206,7 +206,7 @@ TEST(each_allows_removal_and_addition) {
     nodes pool = {0};
     for (int i = 0; i < 20000; i++) add_key(&pool, i);
     size_t met = 0, added = 0;
-    ebb_pool_each(&pool, handle, item) {
+    ebb_pool_each (&pool, handle, item) {
         met++;
         int key = item->key;
         CHECK_EQ(ebb_pool_remove(&pool, handle), 0);
@@ -217,7 +217,7 @@ TEST(each_allows_removal_and_addition) {
     }
     CHECK(met >= 20000);
     CHECK_EQ(ebb_pool_len(&pool), 20000 + added - met);
-    ebb_pool_each(&pool, handle, item) CHECK_EQ(ebb_pool_remove(&pool, handle), 0);
+    ebb_pool_each (&pool, handle, item) CHECK_EQ(ebb_pool_remove(&pool, handle), 0);
     CHECK_EQ(ebb_pool_len(&pool), 0);
     ebb_pool_release(&pool);
 }
@@ -401,7 +401,7 @@ typedef struct model_pool {
  }                                                               \
  static size_t POOL##_check_each(void) {                         \
   size_t met = 0;                                                \
-  ebb_pool_each(&POOL##_pool, handle, item) {                    \
+  ebb_pool_each (&POOL##_pool, handle, item) {                   \
    CHECK_EQ(item->key, (int)ebb_handle_number(handle));          \
    met++;                                                        \
   }                                                              \

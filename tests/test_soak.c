@@ -95,7 +95,7 @@ static void run_choose(soak_run *run) {
     }
     if (soak_below(2)) list_add(run->debug, "verify=1");
     if (run->what->stands & STANDS_FAILURE && soak_below(3) == 0) {
-        list_add(run->debug, "failalloc=%llu", (unsigned long long)soak_between(1, 500000));
+        list_add(run->debug, "failalloc=%llu", (unsigned long long)soak_between(20000, 500000));
     }
     if (run->what->stands & STANDS_PERCENT && soak_below(2)) {
         list_add(run->gc, "percent=%u", percents[soak_below(5)]);

@@ -141,12 +141,12 @@ static bool threads_take(root_set *roots, uintptr_t sp) {
     stopped_thread self = {.tid = ebb__os_tid(), .sp = sp, .tp = ebb__os_thread_pointer()};
     if (!ebb__os_on_alternate_stack(&self.alternate)) self.alternate = (os_range){0, 0};
     if (!stack_take(roots, &self)) return false;
-    ebb__os_thread_storage(self.tp, &roots_mappings, &roots->ranges);
+    ebb__os_thread_storage(self.tp, self.sp, &roots_mappings, &roots->ranges);
     for (size_t i = 0; i < room; i++) {
         const stopped_thread *t = &table[i];
         if (t->tid == 0 || t->sp == 0) continue;
         if (!stack_take(roots, t)) return false;
-        ebb__os_thread_storage(t->tp, &roots_mappings, &roots->ranges);
+        ebb__os_thread_storage(t->tp, t->sp, &roots_mappings, &roots->ranges);
         if (t->parked) {
             uintptr_t registers = (uintptr_t)t->parked->parked_registers;
             root_take(roots, registers, registers + sizeof t->parked->parked_registers, true);

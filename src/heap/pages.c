@@ -353,10 +353,27 @@ static void bitmaps_return(uint32_t first, uint32_t pages) {
     }
 }
 
+/* The pages read as zero again. [zone lock] */
+static void run_returned(uint32_t first, uint32_t pages) {
+    uint32_t resident = resident_count(first, pages);
+    resident_clear(first, pages);
+    atomic_fetch_sub_explicit(&ebb__resident_pages, resident, memory_order_relaxed);
+}
+
 /* Returns the resident parts of a taken free span, up to budget bytes. [zone lock] */
 static size_t run_return(const zone *z, const span *s, size_t budget) {
     size_t returned = 0;
     uint32_t end = s->first_page + s->pages, stop;
+    uint32_t resident = resident_count(s->first_page, s->pages);
+    if ((size_t)resident << PAGE_SHIFT <= budget) {
+        /* At once, pages between that were never handed out included: of a huge page, the system
+         * may have put memory there too. */
+        if (ebb__os_return((void *)span_start(s), (size_t)s->pages << PAGE_SHIFT) != 0) return 0;
+        huge_adjust(z, span_start(s), page_address(end));
+        run_returned(s->first_page, s->pages);
+        bitmaps_return(s->first_page, s->pages);
+        return (size_t)resident << PAGE_SHIFT;
+    }
     for (uint32_t page = resident_run(s->first_page, end, &stop); page < end && returned < budget;
          page = resident_run(stop, end, &stop)) {
         if ((size_t)(stop - page) << PAGE_SHIFT > budget - returned)
@@ -364,11 +381,9 @@ static size_t run_return(const zone *z, const span *s, size_t budget) {
         uintptr_t start = page_address(page), bytes = (uintptr_t)(stop - page) << PAGE_SHIFT;
         if (ebb__os_return((void *)start, bytes) != 0) break;
         huge_adjust(z, start, start + bytes);
-        resident_clear(page, stop - page);
-        atomic_fetch_sub_explicit(&ebb__resident_pages, stop - page, memory_order_relaxed);
+        run_returned(page, stop - page);
         returned += bytes;
     }
-    if (resident_count(s->first_page, s->pages) == 0) bitmaps_return(s->first_page, s->pages);
     return returned;
 }
 

@@ -89,7 +89,9 @@ static uint32_t shape_slots_max(const ebb__map_form *form) {
     while (nominal > 128 && nominal * form->stride > 32 * KIB) nominal /= 2;
     best = nominal;
     for (size_t slots = nominal; slots >= nominal - nominal / 4; slots -= EBB__GROUP)
-        if (shape_slot_bytes(form, slots) < shape_slot_bytes(form, best)) best = slots;
+        if (slots / EBB__GROUP <= EBB__DIR_GROUPS_MAX &&
+            shape_slot_bytes(form, slots) < shape_slot_bytes(form, best))
+            best = slots;
     return (uint32_t)best;
 }
 

@@ -40,7 +40,7 @@ uint32_t ebb__table_larger(const ebb__map *map, uint32_t slots, bool fine) {
     if (fine) larger = (groups + (1u << (log2_floor(groups) - 2))) * EBB__GROUP;
     if (slots < max) return larger > max || (!fine && larger > max - max / 4) ? max : larger;
     /* A table beyond full size, for keys that no splitting separates. */
-    return larger / EBB__GROUP <= 112 ? larger : 2u << log2_floor(larger - 1);
+    return larger / EBB__GROUP <= EBB__DIR_GROUPS_MAX ? larger : 2u << log2_floor(larger - 1);
 }
 
 uint32_t ebb__table_fit(const ebb__map *map, size_t count, uint32_t filled, bool fine) {
@@ -62,7 +62,9 @@ static ebb__dir dir_pack(uint8_t *ctrl, char *slots, uint32_t code) {
 
 ebb__dir ebb__dir_make(const ebb__map *map, uint8_t *ctrl, char *slots, size_t groups) {
     if (groups == map->groups) return (ebb__dir){(uintptr_t)ctrl, (uintptr_t)slots};
-    return dir_pack(ctrl, slots, groups <= 112 ? (uint32_t)groups - 1 : 105 + log2_floor(groups));
+    return dir_pack(ctrl, slots,
+                    groups <= EBB__DIR_GROUPS_MAX ? (uint32_t)groups - 1
+                                                  : 105 + log2_floor(groups));
 }
 
 ebb__dir ebb__table_none(void) {

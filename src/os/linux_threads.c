@@ -318,11 +318,14 @@ static uintptr_t word_at(uintptr_t address) {
  * pthread_setspecific. */
 enum { DESCRIPTOR_BYTES = 4096 };
 
-void ebb__os_thread_storage(uintptr_t tp, const os_ranges *mappings, os_ranges *list) {
+void ebb__os_thread_storage(uintptr_t tp, uintptr_t sp, const os_ranges *mappings,
+                            os_ranges *list) {
     const os_range *around = tp % 8 == 0 ? ebb__os_mapping_of(mappings, tp) : NULL;
     if (!around) return;
-    ebb__os_ranges_add(list, max_size(around->start, tp - DESCRIPTOR_BYTES),
-                       min_size(around->end, tp + DESCRIPTOR_BYTES));
+    /* A descriptor on the thread's own stack is part of that; around it are dead frames. */
+    if (around != ebb__os_mapping_of(mappings, sp))
+        ebb__os_ranges_add(list, max_size(around->start, tp - DESCRIPTOR_BYTES),
+                           min_size(around->end, tp + DESCRIPTOR_BYTES));
 #if defined(__GLIBC__)
 # if defined(__x86_64__)
     uintptr_t vector = word_at(tp + 8);

@@ -74,9 +74,10 @@ EBB__SHARED const os_range *ebb__os_mapping_of(const os_ranges *list, uintptr_t 
  * writable segments of the program and its libraries. Recursive; takes the loader's lock. */
 EBB__SHARED void ebb__os_with_segments(os_ranges *segments, void (*fn)(void *arg), void *arg);
 
-/* Adds the thread-local storage of the thread with this thread pointer, modules loaded at run time
- * included, to *list. Only inside ebb__os_with_segments, the thread stopped. */
-EBB__SHARED void ebb__os_thread_storage(uintptr_t thread_pointer, const os_ranges *mappings,
+/* Adds the thread-local storage of the thread with this thread and stack pointer, modules loaded at
+ * run time included, to *list; not what is part of the stack that sp is in. Only inside
+ * ebb__os_with_segments, the thread stopped. */
+EBB__SHARED void ebb__os_thread_storage(uintptr_t tp, uintptr_t sp, const os_ranges *mappings,
                                         os_ranges *list);
 
 /* --- Fork ---------------------------------------------------------------------------------------
