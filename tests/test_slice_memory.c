@@ -83,8 +83,16 @@ static NOINLINE void view_at(size_t lo, size_t hi) {
     view = ebb_slice3(held, lo, hi, hi);
 }
 
+static size_t capacity_seen;
+
+static void see_capacity(size_t n) {
+    (void)n;
+    capacity_seen = ebb_slice_capacity_true(held);
+}
+
 static NOINLINE size_t capacity_true(void) {
-    return ebb_slice_capacity_true(held);
+    deep(see_capacity, 0);
+    return capacity_seen;
 }
 
 static void shrink_held(size_t n) {

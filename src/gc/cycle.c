@@ -146,6 +146,7 @@ static _Atomic(uint32_t) gate_inside;  /* threads that have or want the loader's
 struct gate_call {
     void (*fn)(uintptr_t sp, void *arg);
     void *arg;
+    uintptr_t sp;
     bool again;
 };
 
@@ -164,13 +165,13 @@ static void gate_locked(void *arg) {
     struct gate_call *call = arg;
     call->again = !ebb__os_lock_unless(&ebb__collector_lock, &gate_forking);
     if (call->again) return;
-    ebb__os_with_registers(call->fn, call->arg);
+    call->fn(call->sp, call->arg);
     ebb__os_unlock(&ebb__collector_lock);
 }
 
 /* Calls fn(sp, arg) with the loader's and the collector's lock. */
-static void gate_pass(void (*fn)(uintptr_t sp, void *arg), void *arg) {
-    struct gate_call call = {fn, arg, false};
+static void gate_pass(uintptr_t sp, void (*fn)(uintptr_t sp, void *arg), void *arg) {
+    struct gate_call call = {.fn = fn, .arg = arg, .sp = sp};
     do {
         gate_enter();
         ebb__os_with_segments(&cycle_segments, gate_locked, &call);
@@ -227,14 +228,24 @@ static void cycle_locked(uintptr_t sp, void *arg) {
         call->result = EBB_ENOMEM;
 }
 
-int ebb__collect(enum cause cause) {
-    struct cycle_call call = {
-        .cause = cause, .seen = atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed)};
-    if (!ebb__heap_start()) return EBB_ENOMEM;
+static _Thread_local int collect_result;
+
+/* From here on down the stack are frames of ours and the loader's, with holes in which older frames
+ * show through: they lie below sp and are not searched. */
+static void collect_below(uintptr_t sp, void *cause) {
+    struct cycle_call call = {.cause = (enum cause)(uintptr_t)cause,
+                              .seen =
+                                  atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed)};
     if (ebb__space_footprint() > 4 * MIB) ebb__mark_prepare();
-    gate_pass(cycle_locked, &call);
+    gate_pass(sp, cycle_locked, &call);
     ebb__service_need();
-    return call.result;
+    collect_result = call.result;
+}
+
+int ebb__collect(enum cause cause) {
+    if (!ebb__heap_start()) return EBB_ENOMEM;
+    ebb__os_with_registers(collect_below, (void *)(uintptr_t)cause);
+    return collect_result;
 }
 
 struct stopped_call {
@@ -254,10 +265,14 @@ static void stopped_locked(uintptr_t sp, void *arg) {
     ebb__world_resume();
 }
 
+static void stopped_below(uintptr_t sp, void *call) {
+    gate_pass(sp, stopped_locked, call);
+}
+
 int ebb__with_world_stopped(void (*fn)(const root_set *roots, void *arg), void *arg) {
     struct stopped_call call = {.fn = fn, .arg = arg};
     if (!ebb__heap_start()) return EBB_ENOMEM;
-    gate_pass(stopped_locked, &call);
+    ebb__os_with_registers(stopped_below, &call);
     return call.result;
 }
 
