@@ -357,11 +357,14 @@ EBB__INLINE bool ebb__map_equal(const ebb__map *map, const void *slot, const voi
 
 /* --- Tables ---------------------------------------------------------------------------------- */
 
-/* How many groups a table of another size than usual has: up to 112 any number, beyond powers of
- * two. (ctrl's three lower bits and all of slots' hold that; ctrl's fourth is set.) */
+enum { EBB__DIR_GROUPS_MAX = 112 }; /* beyond these, powers of two from 128 on */
+
+/* How many groups a table of another size than usual has. ctrl's three lower bits and all of slots'
+ * hold that; ctrl's fourth is set. */
 EBB__INLINE size_t ebb__dir_groups_coded(ebb__dir dir) {
     size_t code = (dir.ctrl & 7) | (dir.slots & 15) << 3;
-    return EBB__LIKELY(code < 112) ? code + 1 : (size_t)128 << (code - 112);
+    return EBB__LIKELY(code < EBB__DIR_GROUPS_MAX) ? code + 1
+                                                   : (size_t)128 << (code - EBB__DIR_GROUPS_MAX);
 }
 
 EBB__INLINE size_t ebb__dir_groups(const ebb__map *map, ebb__dir dir) {
