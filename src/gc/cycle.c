@@ -172,12 +172,14 @@ static void gate_locked(void *arg) {
 /* Calls fn(sp, arg) with the loader's and the collector's lock. */
 static void gate_pass(uintptr_t sp, void (*fn)(uintptr_t sp, void *arg), void *arg) {
     struct gate_call call = {.fn = fn, .arg = arg, .sp = sp};
+    int cancel = ebb__os_cancel_defer(); /* or a thread would go with the locks */
     do {
         gate_enter();
         ebb__os_with_segments(&cycle_segments, gate_locked, &call);
         atomic_fetch_sub(&gate_inside, 1);
         if (atomic_load(&gate_forking)) ebb__os_wake(&gate_inside, true);
     } while (call.again);
+    ebb__os_cancel_restore(cancel);
 }
 
 /* Before a fork: until nobody is inside. A second at most: somebody who forks with the loader's

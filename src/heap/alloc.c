@@ -220,32 +220,60 @@ void *ebb_base_of(const void *p) {
 /* --- Releasing and resizing ---------------------------------------------------------------------
  */
 
+enum object_answer { OBJECT_STARTS, OBJECT_INSIDE, OBJECT_NONE };
+
+static enum object_answer object_answer(uintptr_t address, span **found, uint32_t *index) {
+    *found = ebb__span_at(address);
+    if (!*found || !span_find(*found, address, index)) return OBJECT_NONE;
+    return object_base(*found, *index) == address ? OBJECT_STARTS : OBJECT_INSIDE;
+}
+
+/* The same with the zone's lock: the record of a large object may become another span's at any time
+ * when the object is being released by somebody else, which is a mistake, but not ours. */
+static enum object_answer object_answer_locked(uintptr_t address, span **found, uint32_t *index) {
+    zone *z = &ebb__space.zones[address - ebb__space.base >= ebb__space.zone_bytes];
+    ebb__critical_lock(&z->lock);
+    enum object_answer answer = object_answer(address, found, index);
+    ebb__critical_unlock(&z->lock);
+    return answer;
+}
+
 /* An allocated object that starts at p, or a code that says what p is instead. */
 static int object_at(const char *call, void *p, span **found, uint32_t *index) {
     uintptr_t address = (uintptr_t)p;
     bool ours = ebb__heap_start() && address - ebb__space.base < 2 * ebb__space.zone_bytes;
     if (!ours) return ebb__misuse(EBB_ENOTHEAP, call, "%p does not point into Ebb's heap", p);
-    span *s = ebb__span_at(address);
-    if (!s) return ebb__misuse(EBB_EDOUBLE, call, "%p: released before, or never allocated", p);
-    *found = s;
-    bool allocated = span_find(s, address, index);
-    uintptr_t base = object_base(s, *index);
-    if (allocated && address != base)
-        return ebb__misuse(EBB_ENOTBASE, call, "%p points %zu bytes into the object at %p of %zu",
-                           p, (size_t)(address - base), (void *)base, object_room(s));
-    if (!allocated)
+    enum object_answer answer = object_answer(address, found, index);
+    if (*found && (*found)->state != SPAN_SMALL)
+        answer = object_answer_locked(address, found, index);
+    if (answer == OBJECT_STARTS) return 0;
+    if (answer == OBJECT_NONE)
         return ebb__misuse(EBB_EDOUBLE, call, "%p: released before, or never allocated", p);
-    return 0;
+    uintptr_t base = object_base(*found, *index);
+    return ebb__misuse(EBB_ENOTBASE, call, "%p points %zu bytes into the object at %p of %zu", p,
+                       (size_t)(address - base), (void *)base, object_room(*found));
 }
 
-static void large_free(span *s) {
-    ebb__critical_enter();
-    atomic_store_explicit(&span_alloc_bits(s)[0], 0, memory_order_relaxed);
-    atomic_store_explicit(&span_mark_bits(s)[0], 0, memory_order_relaxed);
-    atomic_fetch_add_explicit(&ebb__heap_freed_bytes, s->stride, memory_order_relaxed);
-    atomic_fetch_add_explicit(&ebb__heap_freed_objects, 1, memory_order_relaxed);
-    ebb__pages_free(s);
+/* False when somebody else released it first. */
+static bool large_free(void *p) {
+    span *s;
+    uint32_t index;
+    uintptr_t address = (uintptr_t)p;
+    zone *z = &ebb__space.zones[address - ebb__space.base >= ebb__space.zone_bytes];
+    ebb__critical_lock(&z->lock);
+    bool ours = object_answer(address, &s, &index) == OBJECT_STARTS && s->state == SPAN_LARGE;
+    if (ours) {
+        atomic_store_explicit(&span_alloc_bits(s)[0], 0, memory_order_relaxed);
+        atomic_store_explicit(&span_mark_bits(s)[0], 0, memory_order_relaxed);
+    }
+    ebb__os_unlock(&z->lock);
+    if (ours) {
+        atomic_fetch_add_explicit(&ebb__heap_freed_bytes, s->stride, memory_order_relaxed);
+        atomic_fetch_add_explicit(&ebb__heap_freed_objects, 1, memory_order_relaxed);
+        ebb__pages_free(s);
+    }
     ebb__critical_leave();
+    return ours;
 }
 
 int ebb_free(void *p) {
@@ -256,10 +284,8 @@ int ebb_free(void *p) {
     if (error) return error;
     if (atomic_load_explicit(&ebb__finalizer_count, memory_order_relaxed) > 0)
         ebb__heap_hooks.released(p);
-    if (s->state == SPAN_LARGE)
-        large_free(s);
-    else if (!ebb__span_free_object(s, index))
-        return ebb__misuse(EBB_EDOUBLE, "ebb_free", "%p: released before", p);
+    bool freed = s->state == SPAN_SMALL ? ebb__span_free_object(s, index) : large_free(p);
+    if (!freed) return ebb__misuse(EBB_EDOUBLE, "ebb_free", "%p: released before", p);
     return 0;
 }
 

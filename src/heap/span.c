@@ -146,21 +146,27 @@ static void span_retire(span *s) {
     ebb__pages_free(s);
 }
 
-/* Sets the bounds of a slot's run so that slot_holds never sees the new cursor with the old limit.
- */
+/* Sets the bounds of a slot's run. `changes` is odd meanwhile: pairs with slot_holds. */
 static void run_open(slot *slot, uintptr_t cursor, uintptr_t limit) {
-    __atomic_store_n(&slot->limit, 0, __ATOMIC_RELEASE);
+    atomic_fetch_add_explicit(&slot->changes, 1, memory_order_acq_rel);
     __atomic_store_n(&slot->cursor, cursor, __ATOMIC_RELEASE);
     __atomic_store_n(&slot->limit, limit, __ATOMIC_RELEASE);
+    atomic_fetch_add_explicit(&slot->changes, 1, memory_order_release);
 }
 
 /* Whether an object is one of a run that its owner, perhaps another thread, has yet to hand out.
- * For an object that the caller rightly holds the answer is false at all times: the cursor that is
- * read is beyond it, or that of a later run, which ends before it or begins behind it. */
+ * For an object that the caller rightly holds the answer is false at all times: the cursor of its
+ * run is beyond it, and later runs end before it or begin behind it. Bounds of two runs must not be
+ * mixed; an owner that is too slow in changing them is believed not to hold the object. */
 static bool slot_holds(const slot *slot, uintptr_t object) {
-    uintptr_t cursor = __atomic_load_n(&slot->cursor, __ATOMIC_ACQUIRE);
-    uintptr_t limit = __atomic_load_n(&slot->limit, __ATOMIC_ACQUIRE);
-    return cursor <= object && object < limit;
+    for (int tries = 0; tries < 1000; tries++) {
+        uint32_t before = atomic_load_explicit(&slot->changes, memory_order_acquire);
+        uintptr_t cursor = __atomic_load_n(&slot->cursor, __ATOMIC_ACQUIRE);
+        uintptr_t limit = __atomic_load_n(&slot->limit, __ATOMIC_ACQUIRE);
+        uint32_t after = atomic_load_explicit(&slot->changes, memory_order_relaxed);
+        if (before == after && before % 2 == 0) return cursor <= object && object < limit;
+    }
+    return false;
 }
 
 /* Claims the next run of s for the slot. False when s is full. */
@@ -226,12 +232,18 @@ bool ebb__slot_drop_empty(heap_thread *t, slot *slot) {
     return true;
 }
 
+static void slot_empty(slot *slot) {
+    slot->bin = NULL;
+    slot->span = NULL;
+    run_open(slot, 0, 0);
+}
+
 void ebb__slot_release(heap_thread *t, slot *slot) {
     if (slot->bin && slot->span) {
         run_undo(t, slot);
         bin_put(slot->bin, slot->span);
     }
-    *slot = (struct slot){0};
+    slot_empty(slot);
 }
 
 bool ebb__slot_refill(heap_thread *t, slot *slot, heap_bin *bin) {
@@ -247,7 +259,7 @@ bool ebb__slot_refill(heap_thread *t, slot *slot, heap_bin *bin) {
         if (!slot->span) break;
         found = run_claim(t, slot, slot->span);
     }
-    if (!found) *slot = (struct slot){0};
+    if (!found) slot_empty(slot);
     ebb__critical_leave();
     return found;
 }

@@ -21,8 +21,8 @@ typedef struct slot {
     struct heap_bin *bin;
     uintptr_t cursor, limit;
     struct span *span;
-    uint32_t run_start; /* index of the first object of the run, for accounting */
-    uint32_t unused;
+    uint32_t run_start;        /* index of the first object of the run, for accounting */
+    _Atomic(uint32_t) changes; /* of the run: odd while its bounds are being set */
 } slot;
 
 typedef struct heap_thread {

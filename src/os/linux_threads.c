@@ -59,6 +59,16 @@ int ebb__os_thread(void *(*fn)(void *), void *arg, int open_signal) {
     return error ? EBB_ESYSTEM : 0;
 }
 
+int ebb__os_cancel_defer(void) {
+    int state = PTHREAD_CANCEL_ENABLE;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    return state;
+}
+
+void ebb__os_cancel_restore(int state) {
+    pthread_setcancelstate(state, NULL);
+}
+
 /* --- Lists in /proc -----------------------------------------------------------------------------
  */
 

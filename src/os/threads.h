@@ -22,6 +22,11 @@ EBB__SHARED int ebb__os_thread(void *(*fn)(void *), void *arg, int open_signal);
  * with more room), or a negative code. Calls no allocator. */
 EBB__SHARED int ebb__os_threads(int *tids, int max);
 
+/* Keeps the calling thread from being cancelled in one of our system calls, and allows it again:
+ * takes what the first call returned. */
+EBB__SHARED int ebb__os_cancel_defer(void);
+EBB__SHARED void ebb__os_cancel_restore(int state);
+
 /* --- Stopping --------------------------------------------------------------------------------- */
 
 /* Installs the handler for a signal, to run on the interrupted stack with all signals blocked.
