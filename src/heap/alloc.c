@@ -228,8 +228,8 @@ static enum object_answer object_answer(uintptr_t address, span **found, uint32_
     return object_base(*found, *index) == address ? OBJECT_STARTS : OBJECT_INSIDE;
 }
 
-/* The same with the zone's lock: the record of a large object may become another span's at any time
- * when the object is being released by somebody else, which is a mistake, but not ours. */
+/* The same with the zone's lock: the record of a span may become another's at any time while its
+ * last object is being released by somebody else, which is a mistake, but not ours. */
 static enum object_answer object_answer_locked(uintptr_t address, span **found, uint32_t *index) {
     zone *z = &ebb__space.zones[address - ebb__space.base >= ebb__space.zone_bytes];
     ebb__critical_lock(&z->lock);
@@ -244,7 +244,7 @@ static int object_at(const char *call, void *p, span **found, uint32_t *index) {
     bool ours = ebb__heap_start() && address - ebb__space.base < 2 * ebb__space.zone_bytes;
     if (!ours) return ebb__misuse(EBB_ENOTHEAP, call, "%p does not point into Ebb's heap", p);
     enum object_answer answer = object_answer(address, found, index);
-    if (*found && (*found)->state != SPAN_SMALL)
+    if (answer != OBJECT_STARTS || (*found)->state != SPAN_SMALL)
         answer = object_answer_locked(address, found, index);
     if (answer == OBJECT_STARTS) return 0;
     if (answer == OBJECT_NONE)
