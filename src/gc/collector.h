@@ -145,7 +145,6 @@ typedef struct cycle_state {
     uint64_t start_ns;       /* of the library */
     _Atomic(size_t) goal;    /* relaxed: read by allocating threads */
     _Atomic(size_t) trigger; /* claimed bytes that start a cycle; relaxed */
-    size_t live_slots;       /* allocated bytes after the last cycle */
     cycle_record last;
 } cycle_state;
 

@@ -23,13 +23,12 @@ static _Atomic(void *) limit_arg;
  * ------------------------------------------------------------------------------------- */
 
 static _Atomic(uint32_t) sweep_next; /* spans are handed out in groups; relaxed */
-static _Atomic(uint64_t) sweep_objects, sweep_bytes, sweep_live;
+static _Atomic(uint64_t) sweep_objects, sweep_bytes;
 
-static void large_sweep(span *s, uint64_t *objects, uint64_t *bytes, uint64_t *live) {
+static void large_sweep(span *s, uint64_t *objects, uint64_t *bytes) {
     _Atomic(uint64_t) *mark = &span_mark_bits(s)[0];
     if (atomic_load_explicit(mark, memory_order_relaxed) & 1) {
         atomic_store_explicit(mark, 0, memory_order_relaxed);
-        *live += s->stride;
         return;
     }
     atomic_store_explicit(&span_alloc_bits(s)[0], 0, memory_order_relaxed);
@@ -43,7 +42,6 @@ static void large_sweep(span *s, uint64_t *objects, uint64_t *bytes, uint64_t *l
 static void sweep_part(unsigned part, unsigned parts) {
     enum { GROUP = 256 };
     uint64_t objects = 0, bytes = 0;
-    uint64_t live = 0;
     (void)part, (void)parts;
     for (;;) {
         uint32_t from = atomic_fetch_add_explicit(&sweep_next, GROUP, memory_order_relaxed);
@@ -51,7 +49,7 @@ static void sweep_part(unsigned part, unsigned parts) {
         uint32_t to = (uint32_t)min_size(from + GROUP, ebb__space.span_count);
         for (uint32_t n = from ? from : 1; n < to; n++) {
             span *s = span_at(n);
-            if (s->state == SPAN_LARGE) large_sweep(s, &objects, &bytes, &live);
+            if (s->state == SPAN_LARGE) large_sweep(s, &objects, &bytes);
             if (s->state != SPAN_SMALL) continue;
             uint64_t stride = s->stride;
             uint32_t freed = ebb__span_sweep(s);
@@ -61,7 +59,6 @@ static void sweep_part(unsigned part, unsigned parts) {
     }
     atomic_fetch_add_explicit(&sweep_objects, objects, memory_order_relaxed);
     atomic_fetch_add_explicit(&sweep_bytes, bytes, memory_order_relaxed);
-    atomic_fetch_add_explicit(&sweep_live, live, memory_order_relaxed);
 }
 
 static void cycle_sweep(cycle_record *r) {

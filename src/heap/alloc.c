@@ -331,14 +331,6 @@ void *ebb_resize(void *p, size_t size) {
 /* --- For the layers above -----------------------------------------------------------------------
  */
 
-size_t ebb__heap_trim(void *base, size_t keep) {
-    span *s;
-    uint32_t index;
-    if (object_at("ebb__heap_trim", base, &s, &index) != 0) return 0;
-    if (s->state == SPAN_LARGE && keep > SMALL_MAX && keep < s->stride) large_resize(s, keep);
-    return object_room(s);
-}
-
 void ebb__heap_clear(void *start, size_t size) {
     size_t page = ebb__os_page_size();
     char *from = (char *)round_up((uintptr_t)start, page);

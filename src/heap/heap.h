@@ -31,11 +31,6 @@ EBB__SHARED void *ebb__alloc_layout(ebb__layout *layout, size_t size);
  * to their size class. */
 EBB__SHARED size_t ebb__good_size(size_t size, size_t align);
 
-/* For a large object that starts at base: gives the pages beyond keep bytes to the page lists, and
- * zeroes the rest of the last one. Nobody may use that part any more. Returns what the object can
- * hold now; a small one stays as it is. */
-EBB__SHARED size_t ebb__heap_trim(void *base, size_t keep);
-
 /* Zeroes [start, start + size) inside one object; whole pages of it go back to the system. For
  * ranges of many pages: returning one costs more than writing it. */
 EBB__SHARED void ebb__heap_clear(void *start, size_t size);
