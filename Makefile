@@ -15,7 +15,7 @@ all: deps-build
 # The four stories, run for real on this machine.
 tour: deps-build
 	@scripts/build release
-	@build/release/ebb tour $(TOUR)
+	@build/release/ebb tour --out build/tour $(TOUR)
 
 # Everything that has to hold before a commit; ends with "N passed, N failed".
 check: deps-check

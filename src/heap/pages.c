@@ -408,15 +408,24 @@ static size_t zone_return(zone *z, uint64_t before_ns, size_t budget) {
     return returned;
 }
 
+static size_t resident_free(void) {
+    size_t pages = 0;
+    for (int i = 0; i < ZONE_COUNT; i++) {
+        zone *z = &ebb__space.zones[i];
+        ebb__critical_lock(&z->lock);
+        pages += z->resident_free_pages;
+        ebb__critical_unlock(&z->lock);
+    }
+    return pages << PAGE_SHIFT;
+}
+
 size_t ebb__pages_return(uint64_t before_ns, size_t keep, size_t budget) {
     enum { STEP = 32 * MIB };
     size_t total = 0;
     for (int i = 0; i < ZONE_COUNT; i++) {
         zone *z = &ebb__space.zones[i];
         for (;;) {
-            size_t resident = 0;
-            for (int j = 0; j < ZONE_COUNT; j++)
-                resident += ebb__space.zones[j].resident_free_pages << PAGE_SHIFT;
+            size_t resident = resident_free();
             if (resident <= keep || total >= budget) break;
             size_t most = min_size(min_size(resident - keep, budget - total), STEP);
             size_t step = zone_return(z, before_ns, most);
