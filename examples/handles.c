@@ -13,7 +13,7 @@ struct node {
 
 static nodes_handle tree_build(nodes *pool, ebb_bank *names, int depth) {
     nodes_handle handle;
-    char name[16];
+    char name[32];
     snprintf(name, sizeof name, "level %d", depth);
     node *n = ebb_pool_new(pool, &handle);
     if (!n) return handle;
