@@ -50,7 +50,7 @@ typedef struct ebb__map_iter {
 
 EBB_API ebb__map *ebb__map_make(ebb__map **handle, ebb__map_site *site);
 EBB_API void *ebb__map_insert_slow(ebb__map *map, const void *key, uint64_t hash);
-EBB_API void ebb__map_shrink(ebb__map *map, uint64_t hash);
+EBB_API void ebb__map_shrink(ebb__map *map, uint32_t place);
 EBB_API void ebb__map_purge(ebb__map *map, const void *key);
 EBB_API void ebb__map_check(const ebb__map *map);
 EBB_API size_t ebb__map_len_weak(const ebb__map *map);
@@ -108,13 +108,13 @@ EBB__INLINE bool ebb__map_get_copy(const ebb__map *map, const void *key, ebb__ma
 EBB__INLINE void *ebb__map_insert(ebb__map *map, const void *key, uint64_t hash, ebb__map_form form,
                                   const ebb__place *place) {
     ebb__table *table = ebb__table_of(place->ctrl);
-    size_t index = ebb__table_free_slot(place->ctrl, place->groups, (uint32_t)(hash >> 32));
+    size_t index = ebb__table_free_slot(place->ctrl, place->groups, ebb__hash_place(hash));
     bool empty = place->ctrl[index] == EBB__SLOT_EMPTY;
     if (form.key_boxed || form.value_boxed || EBB__RARE(empty && table->left == 0))
         return ebb__map_insert_slow(map, key, hash);
     place->ctrl[index] = hash & 0x7f;
     if (form.stores_hash)
-        ebb__table_hashes(place->ctrl, place->groups)[index] = (uint32_t)(hash >> 32);
+        ebb__table_hashes(place->ctrl, place->groups)[index] = ebb__hash_place(hash);
     char *slot = place->slots + index * form.stride;
     memcpy(slot, key, form.key_size);
     table->left -= empty;
@@ -173,14 +173,15 @@ EBB__INLINE bool ebb__map_delete(ebb__map *map, const void *key, ebb__map_form f
     char *slot = ebb__map_find(map, key, hash, form, &place);
     if (slot) {
         ebb__table *table = ebb__table_of(place.ctrl);
-        ebb__group g = ebb__group_load(place.ctrl + place.index / EBB__GROUP * EBB__GROUP);
+        size_t index = (size_t)(slot - place.slots) / form.stride;
+        ebb__group g = ebb__group_load(place.ctrl + index / EBB__GROUP * EBB__GROUP);
         bool empty = ebb__group_empty(g) != 0;
-        place.ctrl[place.index] = empty ? EBB__SLOT_EMPTY : EBB__SLOT_DELETED;
+        place.ctrl[index] = empty ? EBB__SLOT_EMPTY : EBB__SLOT_DELETED;
         memset(slot, 0, form.stride);
         table->left += empty;
         table->count--;
         map->len--;
-        if (EBB__RARE(table->count < table->low)) ebb__map_shrink(map, hash);
+        if (EBB__RARE(table->count < table->low)) ebb__map_shrink(map, ebb__hash_place(hash));
     }
     ebb__map_written(map, "ebb_map_delete");
     return slot != NULL;

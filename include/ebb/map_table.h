@@ -9,8 +9,8 @@
  *     slots    [ key value | key value | ... ]      scanned by the collector only if they can
  *                                                   hold pointers; zero where there is no entry
  *
- *   hash     63 ........ 32  stored; the top `depth` of them choose the table, the lowest 12 the
- *                            group where the search begins
+ *   hash     63 ........ 42  the top `depth` of these choose the table
+ *            31 ........ 22  the group where the search begins
  *             6 ......... 0  the control byte of a full slot
  *
  * A search looks at whole groups, from that one on, and ends at a group with an empty slot. So a
@@ -72,7 +72,7 @@ EBB__INLINE ebb__mask ebb__group_match(ebb__group g, uint8_t byte) {
     return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(g, all));
 }
 EBB__INLINE ebb__mask ebb__group_empty(ebb__group g) {
-    return ebb__group_match(g, EBB__SLOT_EMPTY);
+    return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(g, _mm_set1_epi8((char)EBB__SLOT_EMPTY)));
 }
 EBB__INLINE ebb__mask ebb__group_free(ebb__group g) {
     return (uint32_t)_mm_movemask_epi8(g);
@@ -229,9 +229,11 @@ struct ebb__map {
 typedef struct ebb__place {
     uint8_t *ctrl;
     char *slots;
-    size_t groups, index;
+    size_t groups;
 } ebb__place;
 
+/* A search that does not end at its first group. */
+EBB_API char *ebb__map_find_on(const ebb__map *map, const void *key, uint64_t hash);
 EBB_API uint64_t ebb__hash_long(const void *bytes, size_t size, const uint64_t seed[2]);
 
 /* --- Hashing --------------------------------------------------------------------------------- */
@@ -387,12 +389,37 @@ EBB__INLINE uint32_t *ebb__table_hashes(uint8_t *ctrl, size_t groups) {
     return (uint32_t *)(void *)(ctrl + groups * EBB__GROUP);
 }
 
-/* The first slot of the group where the search for a hash begins. */
-EBB__INLINE size_t ebb__home(uint32_t hash, size_t groups) {
-    return (hash & 0xfff) * groups >> (12 - EBB__GROUP_SHIFT) & ~(size_t)(EBB__GROUP - 1);
+/* The 32 bits of a hash that say where its entry belongs: the upper 22 choose the table, the lower
+ * 10 the group in it. They are what is stored. */
+EBB__INLINE uint32_t ebb__hash_place(uint64_t hash) {
+    return ((uint32_t)(hash >> 32) & ~(uint32_t)0x3ff) | (uint32_t)hash >> 22;
 }
 
-/* The slot of key, or null. *place says where the search began, and where it ended. */
+/* The first slot of the group where the search for a place begins. */
+EBB__INLINE size_t ebb__home(uint32_t place, size_t groups) {
+    return (place & 0x3ff) * groups >> (10 - EBB__GROUP_SHIFT) & ~(size_t)(EBB__GROUP - 1);
+}
+
+/* The slot of key in the group that begins at base, or null. */
+EBB__INLINE char *ebb__group_find(const ebb__map *map, const void *key, uint64_t hash,
+                                  ebb__map_form form, char *slots, size_t base, ebb__group g) {
+    for (ebb__mask m = ebb__group_match(g, hash & 0x7f); m != 0; m &= m - 1) {
+        char *slot = slots + (base + ebb__mask_first(m)) * form.stride;
+        if (EBB__LIKELY(ebb__map_equal(map, slot, key, form))) return slot;
+    }
+    return NULL;
+}
+
+/* A small key is copied, so that its variable need not be in memory for this rare call's sake. */
+EBB__INLINE char *ebb__map_find_rest(const ebb__map *map, const void *key, uint64_t hash,
+                                     ebb__map_form form) {
+    uint64_t copy[2];
+    if (form.key_size > sizeof copy) return ebb__map_find_on(map, key, hash);
+    memcpy(copy, key, form.key_size);
+    return ebb__map_find_on(map, copy, hash);
+}
+
+/* The slot of key, or null. *place says in which table. */
 EBB__INLINE char *ebb__map_find(const ebb__map *map, const void *key, uint64_t hash,
                                 ebb__map_form form, ebb__place *place) {
     ebb__dir dir = map->dir[hash >> map->shift];
@@ -402,31 +429,19 @@ EBB__INLINE char *ebb__map_find(const ebb__map *map, const void *key, uint64_t h
         dir.ctrl &= ~(uintptr_t)15;
         dir.slots &= ~(uintptr_t)15;
     }
-    uint8_t *ctrl = (uint8_t *)dir.ctrl;
-    char *slots = (char *)dir.slots;
-    place->ctrl = ctrl;
-    place->slots = slots;
+    place->ctrl = (uint8_t *)dir.ctrl;
+    place->slots = (char *)dir.slots;
     place->groups = groups;
-    size_t base = ebb__home((uint32_t)(hash >> 32), groups);
-    for (;;) {
-        ebb__group g = ebb__group_load(ctrl + base);
-        for (ebb__mask m = ebb__group_match(g, hash & 0x7f); m != 0; m &= m - 1) {
-            size_t index = base + ebb__mask_first(m);
-            char *slot = slots + index * form.stride;
-            if (EBB__LIKELY(ebb__map_equal(map, slot, key, form))) {
-                place->index = index;
-                return slot;
-            }
-        }
-        if (EBB__LIKELY(ebb__group_empty(g) != 0)) return NULL;
-        base += EBB__GROUP;
-        if (base == groups * EBB__GROUP) base = 0;
-    }
+    size_t base = ebb__home((uint32_t)hash >> 22, groups);
+    ebb__group g = ebb__group_load(place->ctrl + base);
+    char *slot = ebb__group_find(map, key, hash, form, place->slots, base, g);
+    if (slot || EBB__LIKELY(ebb__group_empty(g) != 0)) return slot;
+    return ebb__map_find_rest(map, key, hash, form);
 }
 
 /* The first slot without an entry on the way of a hash. */
-EBB__INLINE size_t ebb__table_free_slot(const uint8_t *ctrl, size_t groups, uint32_t hash) {
-    size_t base = ebb__home(hash, groups);
+EBB__INLINE size_t ebb__table_free_slot(const uint8_t *ctrl, size_t groups, uint32_t place) {
+    size_t base = ebb__home(place, groups);
     for (;;) {
         ebb__mask m = ebb__group_free(ebb__group_load(ctrl + base));
         if (EBB__LIKELY(m != 0)) return base + ebb__mask_first(m);

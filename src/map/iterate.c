@@ -92,7 +92,7 @@ char *ebb__map_iter_check(ebb__map_iter *it, size_t index) {
     if (!stale && it->careful == 0) return slot;
     const void *key = form.key_boxed ? *(void **)(void *)slot : slot;
     uint64_t hash = ebb__map_hash_of(map, key, form);
-    if ((it->careful & EBB__ITER_SHARE) && !iter_shares(it, (uint32_t)(hash >> 32))) return NULL;
+    if ((it->careful & EBB__ITER_SHARE) && !iter_shares(it, ebb__hash_place(hash))) return NULL;
     ebb__place place;
     return stale ? ebb__map_find(map, key, hash, form, &place) : slot;
 }

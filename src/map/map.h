@@ -14,7 +14,7 @@
 enum {
     MAP_SLOTS_MIN = 4,     /* of the smallest table */
     MAP_SLOTS_SMALL = 16,  /* a table is not made smaller than this, unless by request */
-    MAP_DEPTH_MAX = 30,    /* of the directory; hashes are stored in 32 bits */
+    MAP_DEPTH_MAX = 22,    /* of the directory: the bits of a place that are for it */
     MAP_SPARE_TABLES = 16, /* maps with fewer tables keep no spare one */
     MAP_KEEP_PAUSED = 1,   /* ebb__map.keep */
     MAP_KEEP_GROW_ONLY = 2,

@@ -155,8 +155,8 @@ static void check_entry(const ebb__map *map, ebb__dir dir, size_t index, uint64_
     const void *key = form->key_boxed ? *(void *const *)(const void *)slot : slot;
     if (form->weak && !*(void *const *)key) return;
     uint64_t hash = ebb__map_hash_of(map, key, *form);
-    MAP_REQUIRE(ebb__table_hash(map, dir, index) == hash >> 32);
-    MAP_REQUIRE((hash >> 32) - pos < ebb__dir_span(dir));
+    MAP_REQUIRE(ebb__table_hash(map, dir, index) == ebb__hash_place(hash));
+    MAP_REQUIRE(ebb__hash_place(hash) - pos < ebb__dir_span(dir));
     MAP_REQUIRE(ebb__dir_ctrl(dir)[index] == (hash & 0x7f));
     ebb__place place;
     MAP_REQUIRE(ebb__map_find(map, key, hash, *form, &place) == slot);

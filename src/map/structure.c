@@ -231,8 +231,7 @@ static int table_shrink(ebb__map *map, uint32_t hash) {
     return ebb__map_resize(map, hash, slots);
 }
 
-void ebb__map_shrink(ebb__map *map, uint64_t hash64) {
-    uint32_t hash = (uint32_t)(hash64 >> 32);
+void ebb__map_shrink(ebb__map *map, uint32_t hash) {
     if (map->keep) return;
     if (map->len == 0 && map->slots_min == 0) {
         if (map->slots > MAP_SLOTS_SMALL) ebb__map_reset(map);
@@ -272,10 +271,11 @@ static bool boxes_alloc(const ebb__map_shape *shape, struct boxes *boxes) {
 
 static void *slot_fill(ebb__map *map, const void *key, uint64_t hash, struct boxes boxes) {
     const ebb__map_form *form = &map->shape->form;
-    ebb__dir dir = ebb__dir_at(map, (uint32_t)(hash >> 32));
+    uint32_t place = ebb__hash_place(hash);
+    ebb__dir dir = ebb__dir_at(map, place);
     uint8_t *ctrl = ebb__dir_ctrl(dir);
     size_t groups = ebb__dir_groups(map, dir);
-    size_t index = ebb__table_free_slot(ctrl, groups, (uint32_t)(hash >> 32));
+    size_t index = ebb__table_free_slot(ctrl, groups, place);
     ebb__table *table = ebb__table_of(ctrl);
     char *slot = ebb__dir_slots(dir) + index * form->stride;
     if (ctrl[index] == EBB__SLOT_EMPTY && table->left == 0) return NULL;
@@ -283,7 +283,7 @@ static void *slot_fill(ebb__map *map, const void *key, uint64_t hash, struct box
     table->count++;
     map->len++;
     ctrl[index] = hash & 0x7f;
-    if (form->stores_hash) ebb__table_hashes(ctrl, groups)[index] = (uint32_t)(hash >> 32);
+    if (form->stores_hash) ebb__table_hashes(ctrl, groups)[index] = place;
     if (form->key_boxed) {
         memcpy(boxes.key, key, form->key_size);
         *(void **)(void *)slot = boxes.key;
@@ -313,6 +313,6 @@ void *ebb__map_insert_slow(ebb__map *map, const void *key, uint64_t hash) {
         }
         void *value = slot_fill(map, key, hash, boxes);
         if (value) return value;
-        if (ebb__map_make_room(map, (uint32_t)(hash >> 32)) != 0) return NULL;
+        if (ebb__map_make_room(map, ebb__hash_place(hash)) != 0) return NULL;
     }
 }

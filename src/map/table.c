@@ -130,7 +130,7 @@ EBB__INLINE void slot_copy(char *to, const char *from, size_t stride) {
 
 EBB__INLINE uint32_t table_rehash(const ebb__map *map, const char *slot, ebb__map_form form) {
     const void *key = form.key_boxed ? *(void *const *)(const void *)slot : slot;
-    return (uint32_t)(ebb__map_hash_of(map, key, form) >> 32);
+    return ebb__hash_place(ebb__map_hash_of(map, key, form));
 }
 
 uint32_t ebb__table_hash(const ebb__map *map, ebb__dir table, size_t index) {
@@ -138,6 +138,21 @@ uint32_t ebb__table_hash(const ebb__map *map, ebb__dir table, size_t index) {
     if (form->stores_hash)
         return ebb__table_hashes(ebb__dir_ctrl(table), ebb__dir_groups(map, table))[index];
     return table_rehash(map, ebb__dir_slots(table) + index * form->stride, *form);
+}
+
+/* One function for all kinds of maps: a few lookups in a hundred come here. */
+char *ebb__map_find_on(const ebb__map *map, const void *key, uint64_t hash) {
+    const ebb__map_form form = map->shape->form;
+    uint32_t place = ebb__hash_place(hash);
+    ebb__dir dir = ebb__dir_at(map, place);
+    size_t groups = ebb__dir_groups(map, dir), base = ebb__home(place, groups);
+    for (;;) {
+        base += EBB__GROUP;
+        if (base == groups * EBB__GROUP) base = 0;
+        ebb__group g = ebb__group_load(ebb__dir_ctrl(dir) + base);
+        char *slot = ebb__group_find(map, key, hash, form, ebb__dir_slots(dir), base, g);
+        if (slot || ebb__group_empty(g) != 0) return slot;
+    }
 }
 
 enum { TARGET_GROUPS = 128 };

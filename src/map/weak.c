@@ -36,13 +36,13 @@ static void weak_purge(ebb__map *map, uint32_t hash, uint32_t cycle) {
     if (table->cycle == cycle || table->slots == 0) return;
     table->cycle = cycle;
     weak_sweep(map, dir, map->shape->form.stride);
-    if (table->count < table->low) ebb__map_shrink(map, (uint64_t)hash << 32);
+    if (table->count < table->low) ebb__map_shrink(map, hash);
 }
 
 void ebb__map_purge(ebb__map *map, const void *key) {
     uint32_t cycle = (uint32_t)ebb_cycles();
     uint64_t hash = ebb__map_hash_of(map, key, map->shape->form);
-    weak_purge(map, (uint32_t)(hash >> 32), cycle);
+    weak_purge(map, ebb__hash_place(hash), cycle);
     map->purge_at++;
     weak_purge(map, (uint32_t)((uint64_t)map->purge_at << map->shift >> 32), cycle);
 }
