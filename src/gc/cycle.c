@@ -201,6 +201,14 @@ struct cycle_call {
     int result;
 };
 
+/* A cycle could not be made: not again with every allocation, but when as much was claimed again.
+ */
+static void cycle_put_off(void) {
+    size_t claimed = atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
+    atomic_store_explicit(&ebb__cycle.trigger, 2 * max_size(claimed, GOAL_MIN),
+                          memory_order_relaxed);
+}
+
 /* Who waited for a cycle that somebody else made meanwhile is served. */
 static void cycle_locked(uintptr_t sp, void *arg) {
     struct cycle_call *call = arg;
@@ -211,20 +219,19 @@ static void cycle_locked(uintptr_t sp, void *arg) {
                       .markers = (unsigned)ebb__settings.markers};
     call->result = ebb__world_stop();
     if (call->result != 0) {
-        /* Not again with every allocation: when as much has been claimed again. */
-        size_t claimed = atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
-        atomic_store_explicit(&ebb__cycle.trigger, 2 * max_size(claimed, GOAL_MIN),
-                              memory_order_relaxed);
+        cycle_put_off();
         return;
     }
     bool done = cycle_steps(sp, &r);
     r.pause_ns = ebb__os_now_ns() - r.start_ns;
     if (done) cycle_account(&r);
     ebb__world_resume();
-    if (done)
+    if (done) {
         ebb__gc_hooks.cycle_end(&r);
-    else
+    } else {
         call->result = EBB_ENOMEM;
+        cycle_put_off();
+    }
 }
 
 static _Thread_local int collect_result;

@@ -52,14 +52,16 @@ static struct {
     bool parallel;
 } pool;
 
-/* The marking threads wait for a job: a function and how many parts it has. */
+/* The marking threads wait for a job: a function, and in how many parts it is done. The word `job`
+ * holds both the number of the job and the parts, so that a thread that comes late sees by it that
+ * the job is not for it. */
+enum { CREW_PARTS = 256 };
 static struct {
     _Atomic(uint32_t) job;     /* release by the giver, acquire by the threads */
     _Atomic(uint32_t) running; /* threads that have not finished the job */
     _Atomic(uint32_t) threads; /* started */
     _Atomic(uint64_t) cpu_ns;
     void (*fn)(unsigned part, unsigned parts);
-    unsigned parts;
 } crew;
 
 static os_lock crew_lock; /* who starts the threads */
@@ -324,8 +326,9 @@ static void *crew_thread(void *number) {
             continue;
         }
         job = next;
+        if (part >= job % CREW_PARTS) continue; /* given out before this thread was counted */
         uint64_t cpu = ebb__os_thread_cpu_ns();
-        crew.fn(part, crew.parts);
+        crew.fn(part, job % CREW_PARTS);
         atomic_fetch_add_explicit(&crew.cpu_ns, ebb__os_thread_cpu_ns() - cpu,
                                   memory_order_relaxed);
         if (atomic_fetch_sub_explicit(&crew.running, 1, memory_order_acq_rel) == 1)
@@ -356,13 +359,14 @@ void ebb__mark_forked(void) {
 void ebb__mark_parallel(void (*fn)(unsigned part, unsigned parts)) {
     unsigned threads = atomic_load_explicit(&crew.threads, memory_order_acquire);
     crew.fn = fn;
-    crew.parts = threads + 1;
     pool.markers = threads + 1;
     pool.parallel = threads > 0;
     atomic_store_explicit(&pool.idle, 0, memory_order_relaxed);
     atomic_store_explicit(&crew.running, threads, memory_order_relaxed);
     if (threads) {
-        atomic_fetch_add_explicit(&crew.job, 1, memory_order_release);
+        uint32_t last = atomic_load_explicit(&crew.job, memory_order_relaxed);
+        atomic_store_explicit(&crew.job, (last / CREW_PARTS + 1) * CREW_PARTS + threads + 1,
+                              memory_order_release);
         ebb__os_wake(&crew.job, true);
     }
     fn(0, threads + 1);

@@ -166,17 +166,23 @@ static bool segment_take(root_set *roots, uintptr_t start, uintptr_t end, size_t
     return root_take(roots, start, end, false);
 }
 
-/* A segment in parts that are mapped readable and writable. */
-static bool segments_take(root_set *roots, const os_ranges *segments) {
-    for (size_t i = 0; i < segments->count; i++) {
-        uintptr_t at = segments->items[i].start, end = segments->items[i].end;
-        while (at < end) {
-            const os_range *m = ebb__os_mapping_of(&roots_mappings, at);
-            uintptr_t next = m ? min_size(m->end, end) : round_up(at + 1, ebb__os_page_size());
-            if (m && !segment_take(roots, at, next, 0)) return false;
-            at = next;
-        }
+/* [at, end) in parts that are mapped readable and writable; of segments, less what is excluded. */
+static bool mapped_take(root_set *roots, uintptr_t at, uintptr_t end, int kind) {
+    while (at < end) {
+        const os_range *m = ebb__os_mapping_of(&roots_mappings, at);
+        uintptr_t next = m ? min_size(m->end, end) : round_up(at + 1, ebb__os_page_size());
+        if (m && kind == ROOT_EXCLUDED && !segment_take(roots, at, next, 0)) return false;
+        if (m && kind != ROOT_EXCLUDED && !root_take(roots, at, next, kind == ROOT_STACK))
+            return false;
+        at = next;
     }
+    return true;
+}
+
+static bool segments_take(root_set *roots, const os_ranges *segments) {
+    for (size_t i = 0; i < segments->count; i++)
+        if (!mapped_take(roots, segments->items[i].start, segments->items[i].end, ROOT_EXCLUDED))
+            return false;
     return true;
 }
 
@@ -189,14 +195,16 @@ static bool registered_take(root_set *roots) {
         if (r->kind == ROOT_EXCLUDED) continue;
         for (size_t k = 0; r->kind == ROOT_STACK && k < room; k++)
             used |= table[k].tid != 0 && table[k].sp >= r->start && table[k].sp < r->end;
-        if (!used && !root_take(roots, r->start, r->end, r->kind == ROOT_STACK)) return false;
+        if (!used && !mapped_take(roots, r->start, r->end, r->kind)) return false;
     }
     return true;
 }
 
 bool ebb__roots_gather(root_set *roots, const os_ranges *segments, uintptr_t sp) {
     roots->ranges.count = 0;
+    roots->ranges.failed = false;
     roots->bytes = roots->stack_bytes = 0;
     return ebb__os_mappings(&roots_mappings) && threads_take(roots, sp) &&
-           segments_take(roots, segments) && registered_take(roots);
+           segments_take(roots, segments) && registered_take(roots) && !segments->failed &&
+           !roots->ranges.failed;
 }

@@ -12,7 +12,6 @@
 #include "collector.h"
 
 enum thread_state { STATE_EMPTY, STATE_WAITING, STATE_CLAIMED, STATE_STOPPED, STATE_GONE };
-enum park_state { PARK_RUNNING, PARK_PARKED, PARK_HELD };
 enum { EXEMPT_MAX = 80 };
 
 #define PROD_NS    ((uint64_t)5 * 1000000)
@@ -160,16 +159,10 @@ __attribute__((noinline)) void ebb_blocking_begin(void) {
 
 void ebb_blocking_end(void) {
     heap_thread *t = ebb__self;
-    uint32_t parked = PARK_PARKED;
-    if (!t || atomic_load_explicit(&t->parked, memory_order_relaxed) == PARK_RUNNING) {
+    if (!t || atomic_load_explicit(&t->parked, memory_order_relaxed) == PARK_RUNNING)
         ebb__misuse(EBB_EINVAL, "ebb_blocking_end", "called without ebb_blocking_begin");
-        return;
-    }
-    while (!atomic_compare_exchange_strong_explicit(&t->parked, &parked, PARK_RUNNING,
-                                                    memory_order_acquire, memory_order_relaxed)) {
-        ebb__os_wait(&t->parked, PARK_HELD, UINT64_MAX);
-        parked = PARK_PARKED;
-    }
+    else
+        ebb__thread_unpark(t);
 }
 
 static void parked_hold(int self) {
@@ -285,7 +278,9 @@ static int world_try(int self) {
     atomic_store_explicit(&world.stopping, true, memory_order_release);
     for (;;) {
         int added = threads_signal(listed, self);
-        int error = added < 0 ? EBB_ENOMEM : stragglers_wait();
+        int error =
+            stragglers_wait(); /* those that were signalled read the table until they wait */
+        if (added < 0 && !error) error = EBB_ENOMEM;
         if (error) {
             world_open();
             return error;

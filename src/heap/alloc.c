@@ -300,9 +300,10 @@ static bool large_resize(span *s, size_t size) {
     if (fits) {
         size_t end = min_size(s->stride, (size_t)s->pages << PAGE_SHIFT);
         if (size < end) memset((void *)(start + size), 0, end - size);
-        if (stride > s->stride)
+        if (stride > s->stride) {
             ebb__self->alloc_bytes += stride - s->stride;
-        else
+            atomic_fetch_add_explicit(&ebb__heap_claimed, stride - s->stride, memory_order_relaxed);
+        } else
             atomic_fetch_add_explicit(&ebb__heap_freed_bytes, s->stride - stride,
                                       memory_order_relaxed);
         s->stride = stride;

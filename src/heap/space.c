@@ -22,7 +22,7 @@ static struct space_plan space_plan(size_t zone_bytes) {
     size_t at = 2 * zone_bytes;
     p.alloc = at, at += pages * BITMAP_BYTES;
     p.mark = at, at += pages * BITMAP_BYTES;
-    p.spans = at, at += round_up(pages * sizeof(span), 64 * KIB);
+    p.spans = at, at += round_up((pages + 1) * sizeof(span), 64 * KIB);
     p.span_of = at, at += round_up(pages * sizeof(uint32_t), 64 * KIB);
     p.resident = at, at += round_up(pages / 8, 64 * KIB);
     p.huge_off = at, at += round_up(2 * zone_bytes / HUGE_PAGE / 8, 64 * KIB);

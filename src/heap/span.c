@@ -241,7 +241,9 @@ static void slot_empty(slot *slot) {
 void ebb__slot_release(heap_thread *t, slot *slot) {
     if (slot->bin && slot->span) {
         run_undo(t, slot);
-        bin_put(slot->bin, slot->span);
+        span *held = slot->span;
+        slot->span = NULL; /* first: a fork may copy us between the two */
+        bin_put(slot->bin, held);
     }
     slot_empty(slot);
 }
@@ -254,7 +256,9 @@ bool ebb__slot_refill(heap_thread *t, slot *slot, heap_bin *bin) {
     }
     bool found = slot->span && run_claim(t, slot, slot->span);
     while (!found) {
-        if (slot->span) bin_put(bin, slot->span);
+        span *full = slot->span;
+        slot->span = NULL;
+        if (full) bin_put(bin, full);
         slot->span = bin_take(bin, slot);
         if (!slot->span) break;
         found = run_claim(t, slot, slot->span);
@@ -305,7 +309,7 @@ uint32_t ebb__span_sweep(span *s) {
         }
         if (live) atomic_store_explicit(&mark[w], 0, memory_order_relaxed);
     }
-    if (freed == 0) return 0;
+    if (freed == 0 && kept > 0) return 0;
     ebb__critical_lock(bin->lock);
     search_set(s, 0);
     if (s->owned) {

@@ -13,12 +13,27 @@ static void thread_release(heap_thread *t) {
     for (int i = 0; i < SLOTS; i++)
         if (t->slots[i].bin) ebb__slot_release(t, &t->slots[i]);
     ebb__critical_leave();
-    atomic_store_explicit(&t->parked, 0, memory_order_relaxed); /* it may have been forked away */
+    atomic_store_explicit(&t->parked, PARK_RUNNING,
+                          memory_order_relaxed); /* forked away, perhaps */
+    ebb__critical_lock(&ebb__threads_lock);
     t->tid = 0;
+    ebb__critical_unlock(&ebb__threads_lock);
+}
+
+void ebb__thread_unpark(heap_thread *t) {
+    uint32_t parked = PARK_PARKED;
+    while (!atomic_compare_exchange_strong_explicit(&t->parked, &parked, PARK_RUNNING,
+                                                    memory_order_acquire, memory_order_relaxed)) {
+        ebb__os_wait(&t->parked, PARK_HELD, UINT64_MAX);
+        parked = PARK_PARKED;
+    }
 }
 
 static void thread_end(void *record) {
     heap_thread *t = record;
+    /* Cancelled in a bracketed call: a stop that passed it over must be over first. */
+    if (atomic_load_explicit(&t->parked, memory_order_relaxed) != PARK_RUNNING)
+        ebb__thread_unpark(t);
     ebb__self = NULL;
     thread_release(t);
 }

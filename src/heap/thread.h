@@ -75,6 +75,10 @@ EBB__INLINE void ebb__critical_unlock(os_lock *lock) {
 /* The calling thread's record, made on its first call; null without memory. */
 EBB__SHARED heap_thread *ebb__thread_start(void);
 
+/* Ends the calling thread's bracket around a blocking call: waits while a stop holds it. */
+enum park_state { PARK_RUNNING, PARK_PARKED, PARK_HELD };
+EBB__SHARED void ebb__thread_unpark(heap_thread *t);
+
 /* Takes the records of threads that are gone. The world is stopped; alive(tid) tells. */
 EBB__SHARED void ebb__threads_reap(bool (*alive)(int tid));
 

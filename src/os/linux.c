@@ -14,6 +14,7 @@
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -96,10 +97,13 @@ void *ebb__os_resident(void *start, void *end, void **stop) {
     unsigned char resident[BATCH];
     size_t page = ebb__os_page_size();
     char *p = start, *limit = end, *found = NULL;
+    struct sysinfo system;
+    /* A page that was swapped out holds something too, and mincore does not tell. */
+    bool swaps = sysinfo(&system) != 0 || system.totalswap > 0;
     while (p < limit) {
         size_t bytes = min_size((size_t)(limit - p), BATCH * page);
         size_t pages = (bytes + page - 1) / page;
-        if (mincore(p, bytes, resident) != 0) memset(resident, 1, pages);
+        if (swaps || mincore(p, bytes, resident) != 0) memset(resident, 1, pages);
         for (size_t i = 0; i < pages; i++, p += page) {
             bool here = resident[i] & 1;
             if (here && !found) found = p;

@@ -29,18 +29,21 @@ uintptr_t ebb__os_main_stack(void) {
 /* --- Ends of threads, threads of our own ------------------------------------------------------ */
 
 static pthread_key_t thread_end_key;
+static bool thread_end_keyed;
 static pthread_once_t thread_end_once = PTHREAD_ONCE_INIT;
 static void (*_Atomic thread_end_fn)(void *);
 
 static void thread_end_make_key(void) {
     if (pthread_key_create(&thread_end_key, thread_end_fn) != 0)
         ebb__warn("no thread key is left: records of ended threads wait for the next cycle");
+    else
+        thread_end_keyed = true;
 }
 
 void ebb__os_at_thread_end(void (*fn)(void *), void *arg) {
     atomic_store_explicit(&thread_end_fn, fn, memory_order_relaxed); /* the same every time */
     pthread_once(&thread_end_once, thread_end_make_key);
-    pthread_setspecific(thread_end_key, arg);
+    if (thread_end_keyed) pthread_setspecific(thread_end_key, arg);
 }
 
 int ebb__os_thread(void *(*fn)(void *), void *arg, int open_signal) {
@@ -114,17 +117,31 @@ static const char *proc_field(const char *text, const char *name) {
     return at ? at + strlen(name) : "";
 }
 
+/* Whether a thread of the process runs in the kernel only (io_uring's and vhost's workers): flags
+ * PF_IO_WORKER and PF_USER_WORKER, in the seventh field after the name in parentheses. */
+static bool proc_kernel_worker(int tid) {
+    char path[64], text[512];
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+    if (!proc_read(path, text, sizeof text)) return false;
+    const char *at = strrchr(text, ')');
+    for (int field = 0; at && field < 7; field++) at = strchr(at + 1, ' ');
+    return at && (strtoul(at, NULL, 10) & (0x10 | 0x4000)) != 0;
+}
+
 enum os_silence ebb__os_silence(int tid, int signal, char *name, size_t name_size) {
     char path[64], text[4096];
     snprintf(path, sizeof path, "/proc/self/task/%d/status", tid);
     name[0] = 0;
-    if (!proc_read(path, text, sizeof text)) return OS_SILENCE_GONE;
+    errno = 0;
+    if (!proc_read(path, text, sizeof text))
+        return errno == ENOENT || errno == ESRCH ? OS_SILENCE_GONE : OS_SILENCE_UNKNOWN;
     const char *state = proc_field(text, "State:\t");
     if (*state == 'Z' || *state == 'X') return OS_SILENCE_GONE;
     const char *label = proc_field(text, "Name:\t");
     snprintf(name, name_size, "%.*s", (int)strcspn(label, "\n"), label);
     unsigned long long blocked = strtoull(proc_field(text, "SigBlk:\t"), NULL, 16);
-    return blocked >> (signal - 1) & 1 ? OS_SILENCE_BLOCKED : OS_SILENCE_UNKNOWN;
+    if (!(blocked >> (signal - 1) & 1)) return OS_SILENCE_UNKNOWN;
+    return proc_kernel_worker(tid) ? OS_SILENCE_GONE : OS_SILENCE_BLOCKED;
 }
 
 /* --- Stopping -----------------------------------------------------------------------------------
@@ -217,7 +234,10 @@ bool ebb__os_ranges_add(os_ranges *list, uintptr_t start, uintptr_t end) {
     if (list->count == list->room) {
         size_t bytes = max_size(2 * list->room * sizeof(os_range), 16 * KIB);
         os_range *grown = ebb__os_map(bytes, OS_METADATA);
-        if (!grown) return false;
+        if (!grown) {
+            list->failed = true;
+            return false;
+        }
         if (list->items) {
             memcpy(grown, list->items, list->count * sizeof(os_range));
             ebb__os_unmap(list->items, list->room * sizeof(os_range), OS_METADATA);
@@ -236,13 +256,17 @@ static bool mapping_add(os_ranges *list, const char *line) {
     if (*at != '-') return true;
     uintptr_t end = strtoul(at + 1, &at, 16);
     if (at[0] != ' ' || at[1] != 'r' || at[2] != 'w') return true;
+    if (list->count > 0 && list->items[list->count - 1].end == start) {
+        list->items[list->count - 1].end = end; /* one area to us, however its parts are advised */
+        return true;
+    }
     return ebb__os_ranges_add(list, start, end);
 }
 
 static bool mappings_read(const char *path, os_ranges *list) {
     char buffer[8192];
     size_t kept = 0;
-    ssize_t n;
+    ssize_t n = -1;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return false;
     list->count = 0;
@@ -259,7 +283,7 @@ static bool mappings_read(const char *path, os_ranges *list) {
         memmove(buffer, line, kept);
     }
     close(fd);
-    return good && list->count > 0;
+    return good && n == 0 && list->count > 0;
 }
 
 /* The process's mappings read as none when its first thread has ended: then by way of this one. */
@@ -310,7 +334,9 @@ static int segments_first(struct dl_phdr_info *info, size_t size, void *data) {
     struct segments_call *call = data;
     (void)info, (void)size;
     call->segments->count = tls_modules.count = 0;
+    call->segments->failed = tls_modules.failed = false;
     dl_iterate_phdr(segments_of, data);
+    call->segments->failed |= tls_modules.failed;
     call->fn(call->arg);
     return 1;
 }

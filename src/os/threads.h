@@ -66,6 +66,7 @@ EBB__SHARED bool ebb__os_on_alternate_stack(os_range *stack);
 typedef struct os_ranges {
     os_range *items;
     size_t count, room;
+    bool failed; /* an add since it was emptied found no memory: the list is not whole */
 } os_ranges;
 
 EBB__SHARED bool ebb__os_ranges_add(os_ranges *list, uintptr_t start, uintptr_t end);
