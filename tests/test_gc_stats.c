@@ -178,7 +178,8 @@ TEST(all_that_was_allocated_is_live_or_freed) {
         CHECK_EQ(stats.alloc_objects - stats.freed_objects, stats.live_objects);
         CHECK_EQ(stats.alloc_bytes - stats.freed_bytes, stats.live);
         CHECK_EQ(stats.dead, 0);
-        CHECK(stats.marked_live <= stats.live);
+        CHECK(stats.marked_live <=
+              stats.live + 65536); /* a stale word may mark what is yet to be handed out */
     }
 }
 

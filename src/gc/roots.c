@@ -107,30 +107,43 @@ static const registered_root *registered_stack(uintptr_t sp) {
 /* glibc puts a thread's descriptor at the end of its stack, so the thread pointer bounds it. */
 enum { DESCRIPTOR_ROOM = 4096 };
 
-static uintptr_t stack_end(const os_range *mapping, uintptr_t sp, uintptr_t tp) {
-    bool bounds = tp > sp && tp < mapping->end;
-    return bounds ? min_size(mapping->end, tp + DESCRIPTOR_ROOM) : mapping->end;
+/* The mapping of an address and those that touch it: a stack of which a part is locked or advised
+ * in its own way is several. */
+static bool area_of(uintptr_t address, os_range *area) {
+    const os_range *m = ebb__os_mapping_of(&roots_mappings, address);
+    const os_range *first = roots_mappings.items, *last = first + roots_mappings.count;
+    if (!m) return false;
+    *area = *m;
+    for (const os_range *n = m + 1; n < last && n->start == area->end; n++) area->end = n->end;
+    for (const os_range *n = m; n > first && n[-1].end == area->start; n--)
+        area->start = n[-1].start;
+    return true;
+}
+
+static uintptr_t stack_end(const os_range *area, uintptr_t sp, uintptr_t tp) {
+    const os_range *m = ebb__os_mapping_of(&roots_mappings, tp);
+    bool bounds = m && tp > sp && tp < area->end;
+    return bounds ? min_size(m->end, tp + DESCRIPTOR_ROOM) : area->end;
 }
 
 /* The stack that the thread was made with, whole: for one that runs on another stack now. */
 static bool primary_take(root_set *roots, uintptr_t tp, bool main_thread) {
-    const os_range *m = main_thread ? ebb__os_mapping_of(&roots_mappings, ebb__os_main_stack())
-                                    : ebb__os_mapping_of(&roots_mappings, tp);
-    if (!m) return true;
-    return root_take(roots, m->start, stack_end(m, m->start, main_thread ? 0 : tp), true);
+    os_range area;
+    if (!area_of(main_thread ? ebb__os_main_stack() : tp, &area)) return true;
+    return root_take(roots, area.start, stack_end(&area, area.start, main_thread ? 0 : tp), true);
 }
 
 static bool stack_take(root_set *roots, const stopped_thread *t) {
     const registered_root *coroutine = registered_stack(t->sp);
-    const os_range *m = ebb__os_mapping_of(&roots_mappings, t->sp);
     bool main_thread = t->tid == ebb__os_pid();
-    if (!m) return false;
-    uintptr_t end = stack_end(m, t->sp, t->tp);
-    if (coroutine) end = min_size(m->end, coroutine->end);
-    if (t->alternate.end) end = min_size(m->end, t->alternate.end);
+    uintptr_t top = ebb__os_main_stack();
+    os_range area;
+    if (!area_of(t->sp, &area)) return false;
+    uintptr_t end = stack_end(&area, t->sp, t->tp);
+    if (coroutine) end = min_size(area.end, coroutine->end);
+    if (t->alternate.end) end = min_size(area.end, t->alternate.end);
     if (!root_take(roots, t->sp, end, true)) return false;
-    bool primary = main_thread ? m == ebb__os_mapping_of(&roots_mappings, ebb__os_main_stack())
-                               : t->tp > t->sp && t->tp < m->end;
+    bool primary = main_thread ? top > t->sp && top < area.end : t->tp > t->sp && t->tp < area.end;
     if (primary && !coroutine && !t->alternate.end) return true;
     return primary_take(roots, t->tp, main_thread);
 }

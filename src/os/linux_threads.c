@@ -256,10 +256,6 @@ static bool mapping_add(os_ranges *list, const char *line) {
     if (*at != '-') return true;
     uintptr_t end = strtoul(at + 1, &at, 16);
     if (at[0] != ' ' || at[1] != 'r' || at[2] != 'w') return true;
-    if (list->count > 0 && list->items[list->count - 1].end == start) {
-        list->items[list->count - 1].end = end; /* one area to us, however its parts are advised */
-        return true;
-    }
     return ebb__os_ranges_add(list, start, end);
 }
 
