@@ -360,3 +360,19 @@ TEST(rss_is_the_process_s) {
     size_t rss = rss_of_system();
     CHECK(stats.rss + 4 * MIB > rss && stats.rss < rss + 4 * MIB);
 }
+
+TEST(pauses_are_kept_newest_first) {
+    struct ebb_stats st;
+    uint64_t ns[8] = {0};
+    CHECK_EQ(ebb_pauses(ns, 8), 0);
+    for (int i = 0; i < 5; i++) CHECK_EQ(ebb_collect(), 0);
+    ebb_stats(&st);
+    size_t n = ebb_pauses(ns, 8);
+    CHECK(n >= 5);
+    CHECK_EQ(ns[0], st.pause_last_ns);
+    CHECK_EQ(ebb_pauses(ns, 2), 2);
+    uint64_t sum = 0;
+    n = ebb_pauses(ns, 8);
+    for (size_t i = 0; i < n; i++) sum += ns[i];
+    if (n < 8) CHECK_EQ(sum, st.pause_total_ns);
+}

@@ -60,6 +60,11 @@ struct ebb_stats {
  * walk the spans. */
 EBB_API void ebb_stats(struct ebb_stats *out);
 
+/* The lengths of the latest stops of the world, newest first, in nanoseconds: at most room of them,
+ * and no more than the 4096 that are remembered.   Returns: how many were written.   Threads: any.
+ * Collects: never. */
+EBB_API size_t ebb_pauses(uint64_t *ns, size_t room);
+
 /* Cycles completed so far: cheap, for those who keep something a cycle. Threads: any. */
 EBB_API uint64_t ebb_cycles(void);
 

@@ -140,12 +140,16 @@ typedef struct cycle_record {
     unsigned markers;
 } cycle_record;
 
+enum { PAUSES_KEPT = 4096 };
+
 typedef struct cycle_state {
     uint64_t cycles, forced, cpu_ns, pause_total_ns, pause_max_ns, last_wall_ns;
     uint64_t start_ns;       /* of the library */
     _Atomic(size_t) goal;    /* relaxed: read by allocating threads */
     _Atomic(size_t) trigger; /* claimed bytes that start a cycle; relaxed */
     cycle_record last;
+    _Atomic(uint64_t) pauses; /* how many there were; release after the length is stored */
+    _Atomic(uint64_t) pause_ns[PAUSES_KEPT]; /* the n-th at n modulo; relaxed */
 } cycle_state;
 
 EBB__SHARED extern cycle_state ebb__cycle; /* [collector lock] */

@@ -93,13 +93,21 @@ static void cycle_pace(size_t live) {
     atomic_store_explicit(&ebb__cycle.trigger, room, memory_order_relaxed);
 }
 
+static void pause_account(uint64_t ns) {
+    cycle_state *c = &ebb__cycle;
+    uint64_t n = atomic_load_explicit(&c->pauses, memory_order_relaxed);
+    c->pause_total_ns += ns;
+    c->pause_max_ns = max_size(c->pause_max_ns, ns);
+    atomic_store_explicit(&c->pause_ns[n % PAUSES_KEPT], ns, memory_order_relaxed);
+    atomic_store_explicit(&c->pauses, n + 1, memory_order_release);
+}
+
 static void cycle_account(const cycle_record *r) {
     cycle_state *c = &ebb__cycle;
     c->cycles = r->number;
     c->forced += r->cause == CAUSE_FORCED;
     c->cpu_ns += r->cpu_ns;
-    c->pause_total_ns += r->pause_ns;
-    c->pause_max_ns = max_size(c->pause_max_ns, r->pause_ns);
+    pause_account(r->pause_ns);
     c->last_wall_ns = ebb__os_wall_ns();
     c->last = *r;
     atomic_store_explicit(&ebb__cycle_count, r->number, memory_order_relaxed);
@@ -296,6 +304,19 @@ size_t ebb_release(void) {
 
 uint64_t ebb_cycles(void) {
     return atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed);
+}
+
+size_t ebb_pauses(uint64_t *ns, size_t room) {
+    const cycle_state *c = &ebb__cycle;
+    uint64_t n = atomic_load_explicit(&c->pauses, memory_order_acquire);
+    size_t count = min_size(min_size(room, PAUSES_KEPT), n);
+    if (count > 0 && !ns) {
+        ebb__misuse(EBB_EINVAL, "ebb_pauses", "the pointer is null");
+        return 0;
+    }
+    for (size_t i = 0; i < count; i++)
+        ns[i] = atomic_load_explicit(&c->pause_ns[(n - 1 - i) % PAUSES_KEPT], memory_order_relaxed);
+    return count;
 }
 
 int ebb_set_gc_percent(int percent) {
