@@ -1,0 +1,42 @@
+/* dirty.h - the part of the contract with the system that tells which pages were written. The
+ * collector's write barrier: see docs/design.md, "Dirty pages". Implemented in linux_dirty.c.
+ *
+ * One range of addresses a process is watched. A page of it is *armed* or not; a write, by the
+ * program or by a system call on its behalf, disarms it, and so does giving it back to the system.
+ * What is not armed counts as written. Bounds are multiples of the system's page size. */
+#ifndef EBB_OS_DIRTY_H
+#define EBB_OS_DIRTY_H
+
+#include "os.h"
+
+/* Begins to watch [start, end), reserved and perhaps not accessible yet; nothing is armed. First
+ * tries on pages of its own whether every kind of write is reported. Once a process.
+ * Returns 0, or EBB_ESYSTEM and a static text that says what is missing. */
+EBB__SHARED int ebb__os_dirty_start(uintptr_t start, uintptr_t end, const char **why);
+
+/* Whether the range is watched: false before start, after a start that failed, and after a fork
+ * until ebb__os_dirty_forked. */
+EBB__SHARED bool ebb__os_dirty_works(void);
+
+/* Arms every page. A run of pages that hold nothing may be left as it is: what is put there later
+ * counts as written. EBB_ESYSTEM: nothing in the range may be believed clean. */
+EBB__SHARED int ebb__os_dirty_arm(uintptr_t start, uintptr_t end);
+
+/* Calls visit(from, to, arg) for each run of pages that are not armed, in ascending order, and arms
+ * them before; runs that touch may come as two. Pages that hold nothing and are not armed come if
+ * a neighbour in their 2 MiB has held something, else they do not; armed ones do not. visit may
+ * write: that is reported the next time. Several threads may harvest disjoint ranges at once.
+ * EBB_ESYSTEM: pages may have been armed without a visit, all of the range counts as written. */
+EBB__SHARED int ebb__os_dirty_harvest(uintptr_t start, uintptr_t end,
+                                      void (*visit)(uintptr_t from, uintptr_t to, void *arg),
+                                      void *arg);
+
+/* How many pages a harvest would report now, at most most; most too where the system fails. Arms
+ * nothing. */
+EBB__SHARED size_t ebb__os_dirty_count(uintptr_t start, uintptr_t end, size_t most);
+
+/* In the child of a fork, before anything else here: nothing is watched there any more. Watches
+ * the range anew, nothing armed. 0 or EBB_ESYSTEM. */
+EBB__SHARED int ebb__os_dirty_forked(void);
+
+#endif
