@@ -32,8 +32,13 @@ static bool program_quiet(void) {
 }
 
 static size_t heap_in_use(void) {
-    const zone *z = ebb__space.zones;
-    return (z[ZONE_SCAN].in_use_pages + z[ZONE_DATA].in_use_pages) << PAGE_SHIFT;
+    size_t pages = 0;
+    for (zone *z = ebb__space.zones; z < ebb__space.zones + ZONE_COUNT; z++) {
+        ebb__critical_lock(&z->lock);
+        pages += z->in_use_pages;
+        ebb__critical_unlock(&z->lock);
+    }
+    return pages << PAGE_SHIFT;
 }
 
 /* The free resident bytes that the heap will want before its next cycle. */
