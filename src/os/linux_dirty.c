@@ -5,9 +5,9 @@
  * heap go through. PAGEMAP_SCAN reports the pages whose protection is gone and protects them again
  * in one step under the page table's lock, so that no write falls between the two.
  *
- * Arming is a harvest whose answer is thrown away. UFFDIO_WRITEPROTECT would do it too, but puts a
- * marker in place of every page that is not there: the page tables for that cost memory, the first
- * write costs two faults, and no huge page can come there any more. */
+ * Arming is a harvest whose answer is thrown away: UFFDIO_WRITEPROTECT does the same in more than
+ * twice the time, and puts a marker in place of every page that is not there, at the cost of page
+ * tables, of a second fault at the first write, and of the huge page that could have come. */
 #include "dirty.h"
 
 #include <fcntl.h>
@@ -15,6 +15,7 @@
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -46,25 +47,39 @@ struct dirty_scan {
 static_assert(sizeof(struct dirty_scan) == 96, "the kernel knows the call by this size");
 #define DIRTY_SCAN         _IOWR('f', 16, struct dirty_scan)
 #define DIRTY_WRITTEN      ((uint64_t)1 << 1) /* PAGE_IS_WRITTEN */
+#define DIRTY_HOLDS        ((uint64_t)3 << 3) /* PAGE_IS_PRESENT, PAGE_IS_SWAPPED */
 #define DIRTY_REARM        ((uint64_t)1 << 0) /* PM_SCAN_WP_MATCHING */
 #define DIRTY_ONLY_WATCHED ((uint64_t)1 << 1) /* PM_SCAN_CHECK_WPASYNC */
 
 /* --- State ------------------------------------------------------------------------------------ */
 
-enum { DIRTY_BATCH = 256 }; /* runs a call: 6 KiB of stack */
+/* A descriptor, and what it was when we opened it: a program may close it behind our back and get
+ * the number for something of its own, which is not ours to close. */
+typedef struct dirty_file {
+    int fd; /* -1: none */
+    dev_t device;
+    ino_t inode;
+} dirty_file;
 
 typedef struct dirty_watch {
-    int faults, pagemap; /* descriptors, -1: none */
+    dirty_file faults, pagemap;
 } dirty_watch;
 
-/* Written at start and after a fork, when no other thread uses it. */
-static dirty_watch dirty_watch_now = {-1, -1};
-static uintptr_t dirty_start, dirty_end;
+#define DIRTY_NONE \
+ {                 \
+  {-1, 0, 0}, {    \
+   -1, 0, 0        \
+  }                \
+ }
+
+/* Written at start and by ebb__os_dirty_forked, when no other thread uses it. */
+static dirty_watch dirty_now = DIRTY_NONE;
+static uintptr_t dirty_start, dirty_end; /* end is 0 where the start failed */
 
 /* --- System calls ------------------------------------------------------------------------------
  * All return -1 and errno when they fail. */
 
-/* Away from the numbers that programs count on, or close in a loop "3 to 20". */
+/* Away from the numbers that programs count on, or close in a loop from 3 to 20. */
 static int dirty_raise(int fd) {
     if (fd < 0) return -1;
     int high = EBB__DIRTY_CALL(fcntl(fd, F_DUPFD_CLOEXEC, 48));
@@ -73,6 +88,23 @@ static int dirty_raise(int fd) {
     close(fd);
     errno = error;
     return high;
+}
+
+static int dirty_adopt(dirty_file *file, int fd) {
+    struct stat now;
+    *file = (dirty_file){dirty_raise(fd), 0, 0};
+    if (file->fd < 0 || EBB__DIRTY_CALL(fstat(file->fd, &now)) != 0) return -1;
+    file->device = now.st_dev;
+    file->inode = now.st_ino;
+    return 0;
+}
+
+static void dirty_close(dirty_file *file) {
+    struct stat now;
+    if (file->fd >= 0 && fstat(file->fd, &now) == 0 && now.st_dev == file->device &&
+        now.st_ino == file->inode)
+        close(file->fd);
+    *file = (dirty_file){-1, 0, 0};
 }
 
 static int dirty_open_faults(void) {
@@ -88,58 +120,92 @@ static int dirty_open_pagemap(void) {
     return fd;
 }
 
-static int dirty_features(int faults) {
+static int dirty_features(void) {
     struct uffdio_api api = {
         .api = UFFD_API,
         .features =
             UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED,
     };
-    return EBB__DIRTY_CALL(ioctl(faults, UFFDIO_API, &api));
+    return EBB__DIRTY_CALL(ioctl(dirty_now.faults.fd, UFFDIO_API, &api));
 }
 
-static int dirty_register(int faults, uintptr_t start, uintptr_t end) {
+static int dirty_register(uintptr_t start, uintptr_t end) {
     struct uffdio_register r = {.range = {.start = start, .len = end - start},
                                 .mode = UFFDIO_REGISTER_MODE_WP};
-    return EBB__DIRTY_CALL(ioctl(faults, UFFDIO_REGISTER, &r));
+    return EBB__DIRTY_CALL(ioctl(dirty_now.faults.fd, UFFDIO_REGISTER, &r));
 }
 
-/* --- Scanning --------------------------------------------------------------------------------- */
+/* --- Scanning ----------------------------------------------------------------------------------
+ * A call holds the lock on the process's mappings for reading, and whoever maps or unmaps waits for
+ * it, and others for them: so ranges are cut in strides, of whole huge pages, each of which takes
+ * at most half a millisecond. */
 
-/* The next runs of [*from, end); moves *from to where the scan ended. Returns how many. Masks of
- * exactly this form take the kernel's short path. */
-static int dirty_scan(int pagemap, uintptr_t *from, uintptr_t end, uint64_t flags, size_t most,
-                      struct dirty_region *runs) {
+enum { DIRTY_BATCH = 256 }; /* runs a call: 6 KiB of stack */
+#define DIRTY_STRIDE (64 * MIB)
+
+enum dirty_kind { DIRTY_ALL, DIRTY_SPARSE, DIRTY_LOOK }; /* the last arms nothing */
+
+/* The next runs of [*from, end); moves *from to where the scan ended. Returns how many there are,
+ * or -1. Only a fatal signal interrupts the call. Masks of exactly the first form take a shorter
+ * path in the kernel; with no room for an answer, some kernels crash. */
+static int dirty_scan(uintptr_t *from, uintptr_t end, enum dirty_kind kind, size_t most,
+                      struct dirty_region runs[DIRTY_BATCH]) {
+    uintptr_t stop = min_size(end, round_down(*from, DIRTY_STRIDE) + DIRTY_STRIDE);
     struct dirty_scan scan = {
         .size = sizeof scan,
-        .flags = flags | DIRTY_ONLY_WATCHED,
+        .flags = DIRTY_ONLY_WATCHED | (kind == DIRTY_LOOK ? 0 : DIRTY_REARM),
         .start = *from,
-        .end = end,
+        .end = stop,
         .vec = (uintptr_t)runs,
         .vec_len = DIRTY_BATCH,
         .max_pages = most,
         .category_mask = DIRTY_WRITTEN,
+        .category_anyof_mask = kind == DIRTY_SPARSE ? DIRTY_HOLDS : 0,
         .return_mask = DIRTY_WRITTEN,
     };
-    int n = EBB__DIRTY_CALL(ioctl(pagemap, DIRTY_SCAN, &scan));
-    if (n < 0 || scan.walk_end < *from || scan.walk_end > end) return -1;
-    if (scan.walk_end == *from && n == 0) return -1;
+    int n = EBB__DIRTY_CALL(ioctl(dirty_now.pagemap.fd, DIRTY_SCAN, &scan));
+    if (n < 0 || n > DIRTY_BATCH) return -1;
+    if (scan.walk_end > stop || scan.walk_end <= *from) return -1;
     *from = scan.walk_end;
     return n;
 }
 
-typedef void (*dirty_visit)(uintptr_t from, uintptr_t to, void *arg);
-
-static int dirty_walk(int pagemap, uintptr_t start, uintptr_t end, dirty_visit visit, void *arg) {
+static int dirty_walk(uintptr_t start, uintptr_t end, enum dirty_kind kind, os_dirty_visit visit,
+                      void *arg) {
     struct dirty_region runs[DIRTY_BATCH];
     while (start < end) {
-        int n = dirty_scan(pagemap, &start, end, DIRTY_REARM, 0, runs);
+        int n = dirty_scan(&start, end, kind, 0, runs);
         if (n < 0) return EBB_ESYSTEM;
         for (int i = 0; visit && i < n; i++) visit(runs[i].start, runs[i].end, arg);
     }
     return 0;
 }
 
-/* --- The self-test ---------------------------------------------------------------------------- */
+int ebb__os_dirty_arm(uintptr_t start, uintptr_t end) {
+    return dirty_walk(start, end, DIRTY_SPARSE, NULL, NULL);
+}
+
+int ebb__os_dirty_harvest(uintptr_t start, uintptr_t end, os_dirty_visit visit, void *arg) {
+    return dirty_walk(start, end, DIRTY_ALL, visit, arg);
+}
+
+int ebb__os_dirty_harvest_sparse(uintptr_t start, uintptr_t end, os_dirty_visit visit, void *arg) {
+    return dirty_walk(start, end, DIRTY_SPARSE, visit, arg);
+}
+
+size_t ebb__os_dirty_count(uintptr_t start, uintptr_t end, size_t most) {
+    struct dirty_region runs[DIRTY_BATCH];
+    size_t page = ebb__os_page_size(), count = 0;
+    while (start < end && count < most) {
+        int n = dirty_scan(&start, end, DIRTY_LOOK, most - count, runs);
+        if (n < 0) return most;
+        for (int i = 0; i < n; i++) count += (runs[i].end - runs[i].start) / page;
+    }
+    return min_size(count, most);
+}
+
+/* --- The self-test -----------------------------------------------------------------------------
+ * Page 0 is never touched, page 1 written, page 2 filled by read(2), page 3 left clean. */
 
 enum { DIRTY_TRIAL_PAGES = 4 };
 
@@ -150,81 +216,73 @@ static void dirty_trial_note(uintptr_t from, uintptr_t to, void *arg) {
 }
 
 /* The pages written since the last time, as bits; -1 where the system fails. */
-static int dirty_trial_seen(int pagemap, char *pages, size_t size) {
+static int dirty_trial_seen(char *pages, size_t size, enum dirty_kind kind) {
     uintptr_t start = (uintptr_t)pages, seen[2] = {start, 0};
-    if (dirty_walk(pagemap, start, start + size, dirty_trial_note, seen) != 0) return -1;
+    if (dirty_walk(start, start + size, kind, dirty_trial_note, seen) != 0) return -1;
     return (int)seen[1];
 }
 
-/* Page 0 is never touched, page 1 written, page 2 filled by read(2), page 3 left clean. */
-static const char *dirty_trial_run(const dirty_watch *w, char *pages, size_t page) {
+static const char *dirty_trial_run(char *pages, size_t page) {
     size_t size = DIRTY_TRIAL_PAGES * page;
     volatile char *written = pages + page;
-    if (dirty_register(w->faults, (uintptr_t)pages, (uintptr_t)pages + size) != 0)
-        return "self-test: pages could not be registered";
     written[0] = pages[2 * page] = pages[3 * page] = 1;
-    int seen = dirty_trial_seen(w->pagemap, pages, size);
-    if (seen < 0) return "PAGEMAP_SCAN not known, or refused";
-    if ((seen & 14) != 14) return "self-test: new pages were not reported";
-    if (dirty_trial_seen(w->pagemap, pages, size) != 0)
-        return "self-test: untouched pages were reported";
+    int seen = dirty_trial_seen(pages, size, DIRTY_SPARSE);
+    if (seen < 0) return "PAGEMAP_SCAN: not in this kernel, or refused";
+    if (seen != 14) return "self-test: a new page was not reported";
+    if ((dirty_trial_seen(pages, size, DIRTY_ALL) & 14) != 0)
+        return "self-test: a clean page was reported";
     written[0] = 2;
-    if (EBB__DIRTY_CALL(pread(w->pagemap, pages + 2 * page, 8, 0)) != 8)
-        return "self-test: read into an armed page failed";
-    if (dirty_trial_seen(w->pagemap, pages, size) != 6)
-        return "self-test: a write was not reported";
+    if (EBB__DIRTY_CALL(pread(dirty_now.pagemap.fd, pages + 2 * page, 8, 0)) != 8)
+        return "self-test: reading a file into an armed page failed";
+    if (dirty_trial_seen(pages, size, DIRTY_ALL) != 6) return "self-test: a write was not reported";
     written[0] = 3;
-    if (dirty_trial_seen(w->pagemap, pages, size) != 2)
-        return "self-test: a write was not reported";
+    if (dirty_trial_seen(pages, size, DIRTY_SPARSE) != 2)
+        return "self-test: a second write was not reported";
     return NULL;
 }
 
-static const char *dirty_trial(const dirty_watch *w) {
+static const char *dirty_trial(void) {
     size_t page = ebb__os_page_size(), size = DIRTY_TRIAL_PAGES * page;
     char *pages = EBB__DIRTY_CALL(
         mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     if (pages == MAP_FAILED) return "self-test: no memory";
-    const char *why = dirty_trial_run(w, pages, page);
+    const char *why = "self-test: pages could not be registered";
+    if (dirty_register((uintptr_t)pages, (uintptr_t)pages + size) == 0)
+        why = dirty_trial_run(pages, page);
     munmap(pages, size);
     return why;
 }
 
-/* --- The contract ----------------------------------------------------------------------------- */
+/* --- Starting --------------------------------------------------------------------------------- */
 
-static void dirty_close(dirty_watch *w) {
-    if (w->faults >= 0) close(w->faults);
-    if (w->pagemap >= 0) close(w->pagemap);
-    *w = (dirty_watch){-1, -1};
-}
-
-static const char *dirty_errno(const char *permission, const char *missing, const char *other) {
-    if (errno == EPERM || errno == EACCES) return permission;
+static const char *dirty_because(const char *refused, const char *missing, const char *other) {
+    if (errno == EPERM || errno == EACCES) return refused;
     return errno == ENOSYS || errno == EINVAL || errno == ENOENT ? missing : other;
 }
 
 /* Null, or why not. */
-static const char *dirty_open(dirty_watch *w) {
-    w->faults = dirty_raise(dirty_open_faults());
-    if (w->faults < 0)
-        return dirty_errno("userfaultfd: Operation not permitted",
-                           "userfaultfd: not in this kernel", "userfaultfd: no descriptor");
-    if (dirty_features(w->faults) != 0)
-        return "userfaultfd: no asynchronous write-protection in this kernel";
-    w->pagemap = dirty_raise(dirty_open_pagemap());
-    if (w->pagemap < 0)
-        return dirty_errno("/proc/self/pagemap: Permission denied", "/proc/self/pagemap: not there",
-                           "/proc/self/pagemap: no descriptor");
+static const char *dirty_open(void) {
+    if (dirty_adopt(&dirty_now.faults, dirty_open_faults()) != 0)
+        return dirty_because("userfaultfd: Operation not permitted",
+                             "userfaultfd: not in this kernel", "userfaultfd: no descriptor");
+    if (dirty_features() != 0) return "userfaultfd: no asynchronous write-protection";
+    if (dirty_adopt(&dirty_now.pagemap, dirty_open_pagemap()) != 0)
+        return dirty_because("/proc/self/pagemap: Permission denied",
+                             "/proc/self/pagemap: not there", "/proc/self/pagemap: no descriptor");
     return NULL;
 }
 
+static void dirty_stop(void) {
+    dirty_close(&dirty_now.faults);
+    dirty_close(&dirty_now.pagemap);
+}
+
 static const char *dirty_begin(bool try) {
-    dirty_watch w = {-1, -1};
-    const char *why = dirty_open(&w);
-    if (!why && try) why = dirty_trial(&w);
-    if (!why && dirty_register(w.faults, dirty_start, dirty_end) != 0)
+    const char *why = dirty_open();
+    if (!why && try) why = dirty_trial();
+    if (!why && dirty_register(dirty_start, dirty_end) != 0)
         why = "userfaultfd: the heap could not be registered";
-    if (why) dirty_close(&w);
-    dirty_watch_now = w;
+    if (why) dirty_stop();
     return why;
 }
 
@@ -232,34 +290,16 @@ int ebb__os_dirty_start(uintptr_t start, uintptr_t end, const char **why) {
     dirty_start = start;
     dirty_end = end;
     *why = dirty_begin(true);
+    if (*why) dirty_end = 0;
     return *why ? EBB_ESYSTEM : 0;
 }
 
 bool ebb__os_dirty_works(void) {
-    return dirty_watch_now.pagemap >= 0;
-}
-
-int ebb__os_dirty_arm(uintptr_t start, uintptr_t end) {
-    return dirty_walk(dirty_watch_now.pagemap, start, end, NULL, NULL);
-}
-
-int ebb__os_dirty_harvest(uintptr_t start, uintptr_t end, dirty_visit visit, void *arg) {
-    return dirty_walk(dirty_watch_now.pagemap, start, end, visit, arg);
-}
-
-size_t ebb__os_dirty_count(uintptr_t start, uintptr_t end, size_t most) {
-    struct dirty_region runs[DIRTY_BATCH];
-    size_t page = ebb__os_page_size(), count = 0;
-    while (start < end && count < most) {
-        int n = dirty_scan(dirty_watch_now.pagemap, &start, end, 0, most - count, runs);
-        if (n < 0) return most;
-        for (int i = 0; i < n; i++) count += (runs[i].end - runs[i].start) / page;
-    }
-    return min_size(count, most);
+    return dirty_now.pagemap.fd >= 0;
 }
 
 int ebb__os_dirty_forked(void) {
-    if (!ebb__os_dirty_works()) return EBB_ESYSTEM;
-    dirty_close(&dirty_watch_now);
+    if (!dirty_end) return EBB_ESYSTEM;
+    dirty_stop();
     return dirty_begin(false) ? EBB_ESYSTEM : 0;
 }
