@@ -100,6 +100,26 @@ BENCH_UNUSED static uint64_t bench_arg(int argc, char **argv, const char *name,
     return otherwise;
 }
 
+/* Whether --NAME was given. */
+BENCH_UNUSED static bool bench_flag(int argc, char **argv, const char *name) {
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], name) == 0) return true;
+    return false;
+}
+
+/* The size after --NAME, "4400MiB" or "4GiB"; 0 without it. */
+BENCH_UNUSED static uint64_t bench_arg_bytes(int argc, char **argv, const char *name) {
+    for (int i = 1; i + 1 < argc; i++)
+        if (strcmp(argv[i], name) == 0) {
+            char *end;
+            uint64_t value = strtoull(argv[i + 1], &end, 10);
+            if (strcmp(end, "MiB") == 0) return value << 20;
+            if (strcmp(end, "GiB") == 0) return value << 30;
+            bench_fail("%s takes a size such as 4400MiB, not \"%s\"", name, argv[i + 1]);
+        }
+    return 0;
+}
+
 /* A bijection of 64-bit numbers whose outputs look random (the finaliser of splitmix64). */
 BENCH_UNUSED static uint64_t bench_mix(uint64_t x) {
     x += 0x9e3779b97f4a7c15u;

@@ -2,9 +2,13 @@
  * short-lived trees, half of them built from the root downwards (old nodes are written to) and half
  * from the leaves upwards (they are not). Written from its description, with its sizes: depth 16,
  * where a level is added to the tree that stretches the heap, and one array of 500,000 doubles.
+ * Each thread does all of this.
  *
- *     gcbench_SIDE --depth 16 */
+ *     gcbench_SIDE --depth 16 --threads 2
+ *     gcbench_ebb --watch …        only whether the heap keeps its goal */
 #include PEER_HEADER
+#include "stops.h"
+#include "watch.h"
 
 typedef struct node {
     struct node *left, *right;
@@ -67,12 +71,8 @@ static double *array_make(void) {
     return array;
 }
 
-int main(int argc, char **argv) {
-    unsigned depth = (unsigned)bench_arg(argc, argv, "--depth", 16);
-    if (depth < SMALLEST_DEPTH || depth > 28) bench_fail("--depth takes 4 to 28");
-
-    peer_start();
-    uint64_t start_ns = bench_now_ns();
+static void *gcbench_thread(void *arg) {
+    unsigned depth = *(const unsigned *)arg;
     tree_drop(tree_make(depth + 2));
     node *lasting = node_make(NULL, NULL);
     tree_populate(depth, lasting);
@@ -83,12 +83,27 @@ int main(int argc, char **argv) {
     if (array[1000] != 1.0 / 1001) bench_fail("the lasting array lost numbers");
     tree_drop(lasting);
     peer_free(array);
+    return NULL;
+}
+
+int main(int argc, char **argv) {
+    unsigned depth = (unsigned)bench_arg(argc, argv, "--depth", 16);
+    unsigned threads = (unsigned)bench_arg(argc, argv, "--threads", 1);
+    if (depth < SMALLEST_DEPTH || depth > 28) bench_fail("--depth takes 4 to 28");
+
+    peer_start();
+    watch_start(bench_flag(argc, argv, "--watch"));
+    stops_begin();
+    uint64_t start_ns = bench_now_ns();
+    stops_threads(threads, gcbench_thread, &depth);
     uint64_t end_ns = bench_now_ns();
 
     char label[64];
-    snprintf(label, sizeof label, "depth %u", depth);
+    snprintf(label, sizeof label, "depth %u, %u thread%s", depth, threads, threads == 1 ? "" : "s");
+    if (watch_report(label)) return 0;
     bench_report(label, "s", (double)(end_ns - start_ns) / 1e9);
     bench_report(label, "CPU s", (double)bench_cpu_ns() / 1e9);
     bench_report(label, "peak MiB", BENCH_MIB(bench_peak_rss_bytes()));
+    stops_report(label);
     return 0;
 }

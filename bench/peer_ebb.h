@@ -8,6 +8,7 @@
 #include "bench.h"
 
 #define PEER_FREES          0
+#define PEER_WATCHES        1
 #define PEER_TYPE(T, ...)   EBB_TYPE(T, __VA_ARGS__)
 #define peer_new(T)         ebb_new(T)
 #define peer_pointers(T, n) ebb_new_array(T, n)
@@ -16,6 +17,16 @@
 #define peer_free(p)        ((void)(p))
 
 static void peer_start(void) {
+}
+
+/* The lengths of the latest stops, newest first. */
+BENCH_UNUSED static size_t peer_pauses(uint64_t *ns, size_t room) {
+    return ebb_pauses(ns, room);
+}
+
+/* 0 is none. */
+BENCH_UNUSED static void peer_limit(size_t bytes) {
+    if (bytes > 0) (void)ebb_set_memory_limit(bytes);
 }
 
 /* Collects and gives everything free back to the system. */

@@ -21,6 +21,16 @@
 #define peer_data(size)     malloc(size)
 #define peer_free(p)        free(p)
 
+/* Nothing stops here. */
+BENCH_UNUSED static size_t peer_pauses(uint64_t *ns, size_t room) {
+    (void)ns;
+    return 0 * room;
+}
+
+BENCH_UNUSED static void peer_limit(size_t bytes) {
+    if (bytes > 0) bench_fail("--limit is Ebb's alone");
+}
+
 /* PEER_LIBRARY is part of the file name of the library that malloc is to come from. */
 static void peer_start(void) {
     Dl_info info;

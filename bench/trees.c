@@ -1,9 +1,12 @@
 /* trees.c - binary trees: one tree of full depth lives throughout while 2^(depth - d + 4) trees of
  * each depth d = 4, 6, … are built, counted and dropped, after one that is a level deeper. The
- * sides that free by hand walk each tree once more to free it.
+ * sides that free by hand walk each tree once more to free it. Each thread does all of this.
  *
- *     trees_SIDE --depth 21 */
+ *     trees_SIDE --depth 21 --threads 2
+ *     trees_ebb --watch …          only whether the heap keeps its goal */
 #include PEER_HEADER
+#include "stops.h"
+#include "watch.h"
 
 typedef struct tree {
     struct tree *left, *right;
@@ -43,24 +46,35 @@ static void trees_of_depth(unsigned depth, size_t count) {
     }
 }
 
-int main(int argc, char **argv) {
-    unsigned depth = (unsigned)bench_arg(argc, argv, "--depth", 16);
-    if (depth < SMALLEST_DEPTH || depth > 30) bench_fail("--depth takes 4 to 30");
-
-    peer_start();
-    uint64_t start_ns = bench_now_ns();
+static void *trees_thread(void *arg) {
+    unsigned depth = *(const unsigned *)arg;
     trees_of_depth(depth + 1, 1);
     tree *lasting = tree_make(depth);
     for (unsigned d = SMALLEST_DEPTH; d <= depth; d += 2)
         trees_of_depth(d, (size_t)1 << (depth - d + SMALLEST_DEPTH));
     tree_check(lasting, depth);
     tree_drop(lasting);
+    return NULL;
+}
+
+int main(int argc, char **argv) {
+    unsigned depth = (unsigned)bench_arg(argc, argv, "--depth", 16);
+    unsigned threads = (unsigned)bench_arg(argc, argv, "--threads", 1);
+    if (depth < SMALLEST_DEPTH || depth > 30) bench_fail("--depth takes 4 to 30");
+
+    peer_start();
+    watch_start(bench_flag(argc, argv, "--watch"));
+    stops_begin();
+    uint64_t start_ns = bench_now_ns();
+    stops_threads(threads, trees_thread, &depth);
     uint64_t end_ns = bench_now_ns();
 
     char label[64];
-    snprintf(label, sizeof label, "depth %u", depth);
+    snprintf(label, sizeof label, "depth %u, %u thread%s", depth, threads, threads == 1 ? "" : "s");
+    if (watch_report(label)) return 0;
     bench_report(label, "s", (double)(end_ns - start_ns) / 1e9);
     bench_report(label, "CPU s", (double)bench_cpu_ns() / 1e9);
     bench_report(label, "peak MiB", BENCH_MIB(bench_peak_rss_bytes()));
+    stops_report(label);
     return 0;
 }
