@@ -329,6 +329,40 @@ TEST(mapped_is_what_the_system_says) {
     maps_check("after giving back");
 }
 
+static size_t maps_data_bytes(void) {
+    size_t kib = 0;
+    char line[128];
+    FILE *status = fopen("/proc/self/status", "r");
+    while (fgets(line, sizeof line, status))
+        if (sscanf(line, "VmData: %zu", &kib) == 1) break;
+    fclose(status);
+    return kib << 10;
+}
+
+/* The heap grows by several steps, and the system may refuse any of them. */
+TEST(mapped_is_right_after_refusals) {
+    struct rlimit limit, none;
+    size_t named, refused = 0;
+    if (test_slow()) SKIP("a sanitizer needs memory of its own");
+    free(malloc(100000));
+    maps_sum(&maps_before, &named);
+    held[0] = ebb_alloc(1);
+    CHECK_EQ(ebb_collect(), 0);
+    usleep(200000); /* the threads that this started have their records */
+    CHECK_EQ(getrlimit(RLIMIT_DATA, &none), 0);
+    for (size_t more = 0; more < 40; more++) {
+        limit = none;
+        limit.rlim_cur = maps_data_bytes() + more * 8192;
+        CHECK_EQ(setrlimit(RLIMIT_DATA, &limit), 0);
+        for (int again = 0; again < 3; again++) refused += !ebb_alloc(8 * MIB);
+        CHECK_EQ(setrlimit(RLIMIT_DATA, &none), 0);
+        maps_check("after refusals");
+    }
+    if (refused == 0) SKIP("the system keeps no limit on data");
+    for (size_t i = 0; i < 8; i++) CHECK((held[i] = ebb_alloc(8 * MIB)) != NULL);
+    maps_check("after them");
+}
+
 /* Resident memory of Ebb is at most what is mapped and not returned. */
 TEST(resident_is_within_the_classes) {
     struct ebb_stats before, after;

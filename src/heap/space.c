@@ -53,8 +53,25 @@ static void space_adopt(char *start, size_t zone_bytes, const struct space_plan 
  * start at a system page (of 64 KiB at most). */
 #define ZONE_SMALL (4 * GIB)
 
-static int space_commit_whole(char *start, const struct space_plan *p) {
-    return ebb__os_commit(start + p->span_of, p->huge_off - p->span_of, OS_METADATA);
+/* What tables need at once. After a failure the reservation goes, and nothing of it is counted. */
+static int space_commit(char *start, const struct space_plan *p, size_t zone_bytes) {
+    bool whole = zone_bytes < ZONE_SMALL;
+    struct {
+        size_t at, bytes;
+    } parts[] = {{p->spans, 64 * KIB},
+                 {p->huge_off, p->total - p->huge_off},
+                 {p->span_of, whole ? p->huge_off - p->span_of : 0}};
+    size_t done = 0;
+    for (int i = 0; i < 3; i++) {
+        if (parts[i].bytes == 0) continue;
+        if (ebb__os_commit(start + parts[i].at, parts[i].bytes, OS_METADATA) != 0) {
+            atomic_fetch_sub_explicit(&ebb__os_mapped[OS_METADATA], done, memory_order_relaxed);
+            ebb__os_unreserve(start, p->total);
+            return EBB_ENOMEM;
+        }
+        done += parts[i].bytes;
+    }
+    return 0;
 }
 
 int ebb__space_start(void) {
@@ -62,38 +79,33 @@ int ebb__space_start(void) {
         struct space_plan plan = space_plan(zone_bytes);
         char *start = ebb__os_reserve(plan.total, 4 * MIB);
         if (!start) continue;
+        if (space_commit(start, &plan, zone_bytes) != 0) return EBB_ENOMEM;
         space_adopt(start, zone_bytes, &plan);
-        size_t spans = 64 * KIB;
-        if (ebb__os_commit(ebb__space.spans, spans, OS_METADATA) != 0 ||
-            ebb__os_commit(ebb__space.huge_off, round_up(2 * zone_bytes / HUGE_PAGE / 8, 64 * KIB),
-                           OS_METADATA) != 0) {
-            ebb__os_unreserve(start, plan.total);
-            return EBB_ENOMEM;
-        }
-        if (zone_bytes < ZONE_SMALL && space_commit_whole(start, &plan) != 0) return EBB_ENOMEM;
         ebb__space.span_count = 1;
         return 0;
     }
     return EBB_ENOMEM;
 }
 
-/* Commits the part of a table that belongs to pages [from, to), where all before from is. */
-static int table_grow(void *table, size_t bits_a_page, uint32_t first, uint32_t from, uint32_t to) {
-    size_t system_page = ebb__os_page_size();
+/* Commits a zone's part of a table as far as its first `pages` pages need it. What is committed
+ * stays so when a later step fails, and is not counted twice. [zone lock] */
+static int table_grow(zone *z, enum zone_table id, void *table, size_t bits_a_page, size_t pages) {
     if (bits_a_page <= 32 && ebb__space.zone_bytes < ZONE_SMALL) return 0;
-    char *start = (char *)table + (size_t)first * bits_a_page / 8;
-    size_t have = round_up(((size_t)from * bits_a_page + 7) / 8, system_page);
-    size_t need = round_up(((size_t)to * bits_a_page + 7) / 8, system_page);
-    return have < need ? ebb__os_commit(start + have, need - have, OS_METADATA) : 0;
+    char *start = (char *)table + (size_t)z->first_page * bits_a_page / 8;
+    size_t have = z->table_bytes[id];
+    size_t need = round_up((pages * bits_a_page + 7) / 8, ebb__os_page_size());
+    if (have >= need) return 0;
+    if (ebb__os_commit(start + have, need - have, OS_METADATA) != 0) return EBB_ENOMEM;
+    z->table_bytes[id] = need;
+    return 0;
 }
 
-static int tables_grow(const zone *z, uint32_t from, uint32_t to) {
+static int tables_grow(zone *z, size_t pages) {
     space *sp = &ebb__space;
-    uint32_t first = z->first_page;
-    if (table_grow(sp->span_of, 32, first, from, to) != 0 ||
-        table_grow(sp->resident, 1, first, from, to) != 0 ||
-        table_grow(sp->alloc, BITMAP_BYTES * 8, first, from, to) != 0 ||
-        table_grow(sp->mark, BITMAP_BYTES * 8, first, from, to) != 0)
+    if (table_grow(z, TABLE_SPAN_OF, sp->span_of, 32, pages) != 0 ||
+        table_grow(z, TABLE_RESIDENT, sp->resident, 1, pages) != 0 ||
+        table_grow(z, TABLE_ALLOC, sp->alloc, BITMAP_BYTES * 8, pages) != 0 ||
+        table_grow(z, TABLE_MARK, sp->mark, BITMAP_BYTES * 8, pages) != 0)
         return EBB_ENOMEM;
     return 0;
 }
@@ -104,7 +116,7 @@ int ebb__space_grow(zone *z, uint32_t pages) {
     uint32_t step = (uint32_t)max_size(GROW_PAGES, from / 8);
     size_t to = round_up((size_t)from + max_size(pages, step), GROW_PAGES);
     to = min_size(to, z->limit_pages);
-    if (tables_grow(z, from, (uint32_t)to) != 0) return EBB_ENOMEM;
+    if (tables_grow(z, to) != 0) return EBB_ENOMEM;
     char *start = (char *)page_address(z->first_page + from);
     size_t bytes = (to - from) << PAGE_SHIFT;
     if (ebb__os_commit(start, bytes, OS_HEAP) != 0) return EBB_ENOMEM;

@@ -64,11 +64,15 @@ typedef struct span {
 } span;
 static_assert(sizeof(span) == 64, "one cache line a span");
 
+/* The tables that are committed as far as their zone is used. */
+enum zone_table { TABLE_SPAN_OF, TABLE_RESIDENT, TABLE_ALLOC, TABLE_MARK, TABLE_COUNT };
+
 typedef struct zone {
     os_lock lock; /* guards what follows, spans' page fields, resident bits */
     uint32_t first_page, used_pages, limit_pages; /* used: ever handed to the page lists */
     uint32_t huge_from; /* used pages from here on were asked to be huge; UINT32_MAX: none */
     size_t in_use_pages, free_pages, resident_free_pages;
+    size_t table_bytes[TABLE_COUNT]; /* committed for this zone; at least what used_pages needs */
 } zone;
 
 typedef struct space {
