@@ -200,9 +200,19 @@ static bool run_claim(heap_thread *t, slot *slot, span *s) {
     return true;
 }
 
+/* In a forked child, of a thread that was setting the bounds when the fork came: they may belong to
+ * two runs. What it had claimed stays claimed, which nothing refers to: the next sweep has it. */
+static bool run_torn(slot *slot) {
+    if (atomic_load_explicit(&slot->changes, memory_order_relaxed) % 2 == 0) return false;
+    slot->cursor = slot->limit = 0;
+    atomic_fetch_add_explicit(&slot->changes, 1, memory_order_release);
+    return true;
+}
+
 /* Undoes what of the slot's run was not handed out. */
 static void run_undo(heap_thread *t, slot *slot) {
     span *s = slot->span;
+    if (run_torn(slot)) return;
     if (slot->cursor < slot->limit) {
         uint32_t from = (uint32_t)((slot->cursor - span_start(s)) / s->stride);
         uint32_t to = (uint32_t)((slot->limit - span_start(s)) / s->stride);
@@ -233,9 +243,9 @@ bool ebb__slot_drop_empty(heap_thread *t, slot *slot) {
 }
 
 static void slot_empty(slot *slot) {
-    slot->bin = NULL;
+    if (!run_torn(slot)) run_open(slot, 0, 0);
     slot->span = NULL;
-    run_open(slot, 0, 0);
+    slot->bin = NULL; /* last: who cleans up after a fork looks at slots with a bin */
 }
 
 void ebb__slot_release(heap_thread *t, slot *slot) {
