@@ -183,19 +183,18 @@ static void *sleeper_thread(void *unused) {
 
 static uint64_t live_own_bytes; /* resident, and not the peer's */
 
-static void live_label(char *label, size_t size) {
-    size_t n = (size_t)snprintf(label, size, "%zu nodes, %zu changes%s", live.nodes, live.changes,
-                                live.touch ? ", touched" : "");
+static void live_label(char *label, size_t size, const char *work) {
+    size_t n = (size_t)snprintf(label, size, "%zu nodes%s", live.nodes, work);
     if (live.limit_bytes > 0)
         snprintf(label + n, size - n, ", limit %g MiB", BENCH_MIB(live.limit_bytes));
 }
 
 static void live_build(void) {
-    char label[64];
+    char label[96];
     uint64_t start_ns = bench_now_ns();
     live_tree = tree_make(0, live.nodes);
     uint64_t end_ns = bench_now_ns();
-    snprintf(label, sizeof label, "%zu nodes", live.nodes);
+    live_label(label, sizeof label, "");
     if (!live.watch) bench_report(label, "build s", (double)(end_ns - start_ns) / 1e9);
 }
 
@@ -225,9 +224,10 @@ static double live_work(void) {
 }
 
 static void live_report(double rate, double unlimited_rate) {
-    char label[96];
+    char label[96], work[48];
     uint64_t peak = bench_peak_rss_bytes() - live_own_bytes;
-    live_label(label, sizeof label);
+    snprintf(work, sizeof work, ", %zu changes%s", live.changes, live.touch ? ", touched" : "");
+    live_label(label, sizeof label, work);
     if (watch_report(label)) return;
     bench_report(label, "iterations/s", rate);
     stops_report(label);
