@@ -65,7 +65,7 @@ static size_t tree_size(unsigned depth) {
 
 /* As deep as fits the build: every mode multiplies the time. */
 static unsigned programs_depth(unsigned depth) {
-    if (test_slow()) depth -= 3;
+    if (test_slow()) depth -= 1;
     if (modes_have("stress=")) depth -= 4;
     return depth;
 }
