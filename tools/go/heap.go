@@ -1,4 +1,5 @@
-// heap.go - story 3, the heap that is too large to trace, in Go: workers beside a long-lived array.
+// heap.go - story 3, the heap that is too large to trace, in Go: workers beside a long-lived array
+// or tree. With "-touched" behind the work's name they write a word in every page they allocate.
 package main
 
 import (
@@ -6,18 +7,26 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 )
 
 const (
 	workerWords = 1000000
+	pageWords   = 512
 	targets     = 1000000
 )
 
 type target struct{ n, m int64 }
 
+type node struct {
+	left, right *node
+	n           int64
+}
+
 var (
+	touched    bool
 	iterations int64
 	burned     int64
 	stop       int32
@@ -31,8 +40,12 @@ func factorial(n int64) int64 {
 }
 
 func worker(done chan bool) {
+	written := new(target)
 	for atomic.LoadInt32(&stop) == 0 {
 		array := make([]*target, workerWords)
+		for i := 0; touched && i < len(array); i += pageWords {
+			array[i] = written
+		}
 		atomic.AddInt64(&burned, factorial(20)+int64(len(array)))
 		atomic.AddInt64(&iterations, 1)
 	}
@@ -49,6 +62,16 @@ func pointers(n int) any {
 		}
 	}
 	return long
+}
+
+func tree(n int) *node {
+	if n == 0 {
+		return nil
+	}
+	made := &node{n: int64(n)}
+	made.left = tree((n - 1) / 2)
+	made.right = tree(n / 2)
+	return made
 }
 
 func integers(n int) any {
@@ -102,16 +125,21 @@ func main() {
 		seconds, _ = strconv.ParseFloat(os.Args[3], 64)
 	}
 	var long any
-	switch work {
+	touched = strings.HasSuffix(work, "-touched")
+	switch strings.TrimSuffix(work, "-touched") {
+	case "null":
+		long = make([]*target, size)
 	case "pointers":
 		long = pointers(size)
+	case "tree":
+		long = tree(size)
 	case "integers":
 		long = integers(size)
 	default:
 		fmt.Fprintln(os.Stderr, "no such work:", work)
 		os.Exit(2)
 	}
-	step("long-lived array")
+	step("long-lived")
 	measure(seconds)
 	step("worked")
 	runtime.KeepAlive(long)
