@@ -92,10 +92,13 @@ static int dirty_raise(int fd) {
 
 static int dirty_adopt(dirty_file *file, int fd) {
     struct stat now;
-    *file = (dirty_file){dirty_raise(fd), 0, 0};
-    if (file->fd < 0 || EBB__DIRTY_CALL(fstat(file->fd, &now)) != 0) return -1;
-    file->device = now.st_dev;
-    file->inode = now.st_ino;
+    fd = dirty_raise(fd);
+    if (fd < 0) return -1;
+    if (EBB__DIRTY_CALL(fstat(fd, &now)) != 0) {
+        close(fd);
+        return -1;
+    }
+    *file = (dirty_file){fd, now.st_dev, now.st_ino};
     return 0;
 }
 
