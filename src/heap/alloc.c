@@ -43,11 +43,12 @@ bool ebb__heap_start(void) {
  */
 
 /* The next object of the slot's run, or null. A collection may take the run away before the cursor
- * is read, and not after: from then on the object's address is in a register. */
+ * is read, and not after: from then on the object's address is in a register. The store pairs with
+ * slot_holds, in other threads. */
 static inline void *slot_pop(slot *slot, uint64_t stride) {
     uintptr_t p = opaque(slot->cursor);
     if (EBB__RARE(p >= slot->limit)) return NULL;
-    slot->cursor = p + stride;
+    __atomic_store_n(&slot->cursor, p + stride, __ATOMIC_RELAXED);
     return (void *)p;
 }
 

@@ -64,29 +64,39 @@ static uint32_t list_next(const zone *z, uint32_t list) {
   for (uint64_t mask = (~(uint64_t)0 << (page_ % 64)) & (~(uint64_t)0 >> (63 - (next_ - 1) % 64)); \
        mask; mask = 0)
 
+/* Bits are written with the zone's lock. Whoever has pages reads theirs without it, while others
+ * change those beside them in the same word: hence relaxed atomics. */
+static uint64_t resident_word(uint32_t word) {
+    return __atomic_load_n(&ebb__space.resident[word], __ATOMIC_RELAXED);
+}
+
+static void resident_put(uint32_t word, uint64_t bits) {
+    __atomic_store_n(&ebb__space.resident[word], bits, __ATOMIC_RELAXED);
+}
+
 static uint32_t resident_count(uint32_t first, uint32_t pages) {
     uint32_t count = 0;
     RESIDENT_EACH (first, pages, word, mask)
-        count += (uint32_t)__builtin_popcountll(ebb__space.resident[word] & mask);
+        count += (uint32_t)__builtin_popcountll(resident_word(word) & mask);
     return count;
 }
 
 static void resident_set(uint32_t first, uint32_t pages) {
-    RESIDENT_EACH (first, pages, word, mask) ebb__space.resident[word] |= mask;
+    RESIDENT_EACH (first, pages, word, mask) resident_put(word, resident_word(word) | mask);
 }
 
 static void resident_clear(uint32_t first, uint32_t pages) {
-    RESIDENT_EACH (first, pages, word, mask) ebb__space.resident[word] &= ~mask;
+    RESIDENT_EACH (first, pages, word, mask) resident_put(word, resident_word(word) & ~mask);
 }
 
 static bool resident_at(uint32_t page) {
-    return ebb__space.resident[page / 64] >> (page % 64) & 1;
+    return resident_word(page / 64) >> (page % 64) & 1;
 }
 
 /* The next run of pages in [from, end) that are all resident: its start, and *stop. */
 static uint32_t resident_run(uint32_t from, uint32_t end, uint32_t *stop) {
     while (from < end) {
-        uint64_t bits = ebb__space.resident[from / 64] >> (from % 64);
+        uint64_t bits = resident_word(from / 64) >> (from % 64);
         if (bits) {
             from += (uint32_t)__builtin_ctzll(bits);
             break;

@@ -122,7 +122,7 @@ int ebb__space_grow(zone *z, uint32_t pages) {
     if (ebb__os_commit(start, bytes, OS_HEAP) != 0) return EBB_ENOMEM;
     if ((to << PAGE_SHIFT) > HUGE_FROM) ebb__os_huge(start, bytes, true);
     if ((to << PAGE_SHIFT) > HUGE_FROM) z->huge_from = (uint32_t)min_size(z->huge_from, from);
-    z->used_pages = (uint32_t)to;
+    __atomic_store_n(&z->used_pages, (uint32_t)to, __ATOMIC_RELAXED);
     return 0;
 }
 

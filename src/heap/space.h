@@ -69,7 +69,9 @@ enum zone_table { TABLE_SPAN_OF, TABLE_RESIDENT, TABLE_ALLOC, TABLE_MARK, TABLE_
 
 typedef struct zone {
     os_lock lock; /* guards what follows, spans' page fields, resident bits */
-    uint32_t first_page, used_pages, limit_pages; /* used: ever handed to the page lists */
+    uint32_t first_page, used_pages, limit_pages; /* used: ever handed to the page lists; it is
+                                                   * read without the lock, relaxed: whoever holds
+                                                   * an object knows the pages that were used */
     uint32_t huge_from; /* used pages from here on were asked to be huge; UINT32_MAX: none */
     size_t in_use_pages, free_pages, resident_free_pages;
     size_t table_bytes[TABLE_COUNT]; /* committed for this zone; at least what used_pages needs */
@@ -139,7 +141,7 @@ EBB__INLINE span *ebb__span_at(uintptr_t address) {
     if (offset >= 2 * sp->zone_bytes) return NULL;
     const zone *z = &sp->zones[offset >= sp->zone_bytes];
     uint32_t page = (uint32_t)(offset >> PAGE_SHIFT);
-    if (page - z->first_page >= z->used_pages) return NULL;
+    if (page - z->first_page >= __atomic_load_n(&z->used_pages, __ATOMIC_RELAXED)) return NULL;
     uint32_t number = atomic_load_explicit(&sp->span_of[page], memory_order_acquire);
     span *s = &sp->spans[number];
     if (s->state < SPAN_SMALL || page - s->first_page >= s->pages) return NULL;

@@ -31,9 +31,11 @@ static uint64_t bits_mask(uint32_t word, uint32_t from, uint32_t to) {
     return mask;
 }
 
+/* Acquire: pairs with the release in ebb__span_free_object. What the last user did to an object
+ * comes before what the next one does. */
 static void bits_set(_Atomic(uint64_t) *bits, uint32_t from, uint32_t to) {
     for (uint32_t w = from / 64; w * 64 < to; w++)
-        atomic_fetch_or_explicit(&bits[w], bits_mask(w, from, to), memory_order_relaxed);
+        atomic_fetch_or_explicit(&bits[w], bits_mask(w, from, to), memory_order_acquire);
 }
 
 static void bits_clear(_Atomic(uint64_t) *bits, uint32_t from, uint32_t to) {
@@ -289,7 +291,7 @@ bool ebb__span_free_object(span *s, uint32_t index) {
         ebb__critical_unlock(bin->lock);
         return false;
     }
-    bool was = atomic_fetch_and_explicit(&bits[index / 64], ~bit, memory_order_relaxed) & bit;
+    bool was = atomic_fetch_and_explicit(&bits[index / 64], ~bit, memory_order_release) & bit;
     if (was) {
         atomic_fetch_and_explicit(&span_mark_bits(s)[index / 64], ~bit, memory_order_relaxed);
         if (index < search_get(s)) search_set(s, index);

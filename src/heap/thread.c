@@ -65,6 +65,10 @@ heap_thread *ebb__thread_start(void) {
 }
 
 void ebb__threads_reap(bool (*alive)(int tid)) {
+    /* Nobody has the lock in a stopped world. Who ended gave its record back with it, though, and
+     * that comes before what is read here. */
+    ebb__critical_lock(&ebb__threads_lock);
+    ebb__critical_unlock(&ebb__threads_lock);
     for (heap_thread *t = ebb__threads; t; t = t->next)
         if (t->tid != 0 && t != ebb__self && !alive(t->tid)) thread_release(t);
 }
