@@ -24,8 +24,12 @@ static void plain_layouts_start(void) {
     }
 }
 
+static inline bool heap_is_started(void) {
+    return atomic_load_explicit(&heap_started, memory_order_acquire);
+}
+
 bool ebb__heap_start(void) {
-    if (EBB__LIKELY(atomic_load_explicit(&heap_started, memory_order_acquire))) return true;
+    if (EBB__LIKELY(heap_is_started())) return true;
     ebb__os_lock(&heap_start_lock);
     bool started = atomic_load_explicit(&heap_started, memory_order_relaxed);
     if (!started && ebb__space_start() == 0) {
@@ -69,16 +73,17 @@ static __attribute__((noinline)) void *alloc_slow(heap_bin *bin) {
     }
 }
 
-static inline void *alloc_small(heap_bin *bin) {
+/* The next object of the run that the thread has for the bin; null when there is none. */
+static inline void *alloc_next(const heap_bin *bin) {
     heap_thread *t = ebb__self;
-    if (EBB__LIKELY(t != NULL)) {
-        slot *slot = &t->slots[bin->number % SLOTS];
-        if (EBB__LIKELY(slot->bin == bin)) {
-            void *p = slot_pop(slot, bin->stride);
-            if (EBB__LIKELY(p != NULL)) return p;
-        }
-    }
-    return alloc_slow(bin);
+    if (EBB__RARE(!t)) return NULL;
+    slot *slot = &t->slots[bin->number % SLOTS];
+    return EBB__LIKELY(slot->bin == bin) ? slot_pop(slot, bin->stride) : NULL;
+}
+
+static inline void *alloc_small(heap_bin *bin) {
+    void *p = alloc_next(bin);
+    return EBB__LIKELY(p != NULL) ? p : alloc_slow(bin);
 }
 
 /* --- Large objects ------------------------------------------------------------------------------
@@ -124,11 +129,23 @@ static void *alloc_large(heap_bin *bin, size_t size, size_t align) {
 /* --- Allocation calls ---------------------------------------------------------------------------
  */
 
-static void *alloc_bytes(ebb__layout *layout, size_t size, size_t align) {
+/* Out of line, so that the fast path has no registers to save. */
+static __attribute__((noinline)) void *alloc_any(ebb__layout *layout, size_t size, size_t align) {
+    if (!ebb__heap_start()) return NULL;
     uint32_t class = size <= SMALL_MAX ? class_of(size, align) : CLASS_MAX;
     heap_bin *bin = bin_of(layout, class);
     if (!bin) return NULL;
-    return EBB__LIKELY(class < CLASS_MAX) ? alloc_small(bin) : alloc_large(bin, size, align);
+    return class < CLASS_MAX ? alloc_slow(bin) : alloc_large(bin, size, align);
+}
+
+static inline void *alloc_bytes(ebb__layout *layout, size_t size, size_t align) {
+    if (EBB__LIKELY(size <= SMALL_MAX && heap_is_started())) {
+        const heap_bin *bin =
+            atomic_load_explicit(&layout->bins[class_of(size, align)], memory_order_acquire);
+        void *p = EBB__LIKELY(bin != NULL) ? alloc_next(bin) : NULL; /* large ones have no runs */
+        if (EBB__LIKELY(p != NULL)) return p;
+    }
+    return alloc_any(layout, size, align);
 }
 
 /* 16 for sizes that may hold something so aligned, 8 otherwise. */
@@ -161,12 +178,10 @@ void *ebb__new_array(ebb__site *site, size_t n) {
 }
 
 void *ebb_alloc(size_t size) {
-    if (!ebb__heap_start()) return NULL;
     return alloc_bytes(&ebb__plain[1][EBB__USE_OBJECT], size, align_of_size(size));
 }
 
 void *ebb_alloc_data(size_t size) {
-    if (!ebb__heap_start()) return NULL;
     return alloc_bytes(&ebb__plain[0][EBB__USE_OBJECT], size, align_of_size(size));
 }
 

@@ -148,12 +148,14 @@ static void span_retire(span *s) {
     ebb__pages_free(s);
 }
 
-/* Sets the bounds of a slot's run. `changes` is odd meanwhile: pairs with slot_holds. */
+/* Sets the bounds of a slot's run. `changes` is odd meanwhile: pairs with slot_holds. Only the
+ * slot's thread writes them, or who stands in for it, so plain stores in this order do. */
 static void run_open(slot *slot, uintptr_t cursor, uintptr_t limit) {
-    atomic_fetch_add_explicit(&slot->changes, 1, memory_order_acq_rel);
+    uint32_t changes = atomic_load_explicit(&slot->changes, memory_order_relaxed);
+    atomic_store_explicit(&slot->changes, changes + 1, memory_order_relaxed);
     __atomic_store_n(&slot->cursor, cursor, __ATOMIC_RELEASE);
     __atomic_store_n(&slot->limit, limit, __ATOMIC_RELEASE);
-    atomic_fetch_add_explicit(&slot->changes, 1, memory_order_release);
+    atomic_store_explicit(&slot->changes, changes + 2, memory_order_release);
 }
 
 /* Whether an object is one of a run that its owner, perhaps another thread, has yet to hand out.
@@ -179,7 +181,7 @@ static bool run_claim(heap_thread *t, slot *slot, span *s) {
         search_set(s, from);
         return false;
     }
-    uint32_t most = ebb__heap_stressed ? 1 : (uint32_t)max_size(RUN_BYTES / s->stride, 1);
+    uint32_t most = ebb__heap_stressed ? 1 : (uint32_t)max_size(RUN_BYTES * s->reciprocal >> 40, 1);
     uint32_t limit = (uint32_t)min_size(s->count, from + most);
     uint32_t to = bits_find(bits, from, limit, true);
     bits_set(bits, from, to);
