@@ -2,7 +2,7 @@
  * of a heap in the states that a collector meets, by one thread and by two. Measures the library's
  * own layer, below the public headers.
  *
- *     bench_dirty --mib 4096 --written 10000 --rounds 5 --threads 2 */
+ *     bench_dirty --mib 4096 --written 10000 --rounds 3 --threads 2 */
 #include <pthread.h>
 #include <unistd.h>
 
@@ -15,7 +15,7 @@ static const size_t dirty_page = 4096, dirty_huge = (size_t)2 << 20;
 static char *dirty_heap;
 static size_t dirty_bytes, dirty_written, dirty_rounds;
 
-/* --- The heap's states ------------------------------------------------------------------------ */
+/* --- The heap's states ----------------------------------------------------------------------- */
 
 static void dirty_fill(bool huge) {
     ebb__os_return(dirty_heap, dirty_bytes);
@@ -33,13 +33,14 @@ static void dirty_write_some(size_t count) {
         dirty_heap[bench_mix(state++) % (dirty_bytes / dirty_page) * dirty_page]++;
 }
 
-/* --- Harvesting ------------------------------------------------------------------------------- */
+/* --- Harvesting ------------------------------------------------------------------------------ */
 
 struct share {
     uintptr_t start, end;
     pthread_barrier_t *barrier;
+    bool peek; /* arms nothing */
     size_t pages;
-    uint64_t begin_ns, end_ns;
+    uint64_t begin_ns, end_ns, cpu_ns;
 };
 
 static void share_visit(uintptr_t from, uintptr_t to, void *arg) {
@@ -50,112 +51,133 @@ static void *share_harvest(void *arg) {
     struct share *share = arg;
     if (share->barrier) pthread_barrier_wait(share->barrier);
     share->begin_ns = bench_now_ns();
-    if (ebb__os_dirty_harvest(share->start, share->end, share_visit, share) != 0)
+    uint64_t cpu_ns = bench_thread_ns();
+    if ((share->peek ? ebb__os_dirty_peek : ebb__os_dirty_harvest)(share->start, share->end,
+                                                                   share_visit, share) != 0)
         bench_fail("a harvest failed: %s", strerror(errno));
+    share->cpu_ns = bench_thread_ns() - cpu_ns;
     share->end_ns = bench_now_ns();
     return NULL;
 }
 
-/* Microseconds from the first begin to the last end. The threads are there before, as a
- * collector's are. */
-static double dirty_harvest(size_t threads, size_t *pages) {
+struct harvest {
+    size_t pages;
+    double us;     /* from the first begin to the last end */
+    double cpu_us; /* of the busiest thread: what a machine with nothing else to do would show */
+};
+
+static void harvest_add(struct harvest *h, const struct share *first, const struct share *share) {
+    double us = (double)(share->end_ns - first->begin_ns) / 1e3;
+    double cpu_us = (double)share->cpu_ns / 1e3;
+    if (us > h->us) h->us = us;
+    if (cpu_us > h->cpu_us) h->cpu_us = cpu_us;
+    h->pages += share->pages;
+}
+
+/* By threads that leave a barrier together. */
+static struct harvest dirty_harvest(size_t threads, bool peek) {
     struct share shares[DIRTY_THREADS];
     pthread_t ids[DIRTY_THREADS];
     pthread_barrier_t barrier;
     pthread_barrier_init(&barrier, NULL, (unsigned)threads);
     size_t each = (dirty_bytes / threads + dirty_huge - 1) & ~(dirty_huge - 1);
-    for (size_t i = 0; i < threads; i++) {
-        uintptr_t start = (uintptr_t)dirty_heap + i * each,
-                  end = (uintptr_t)dirty_heap + dirty_bytes;
-        if (i + 1 < threads) end = start + each;
-        shares[i] = (struct share){start, end, threads > 1 ? &barrier : NULL, 0, 0, 0};
-    }
+    uintptr_t start = (uintptr_t)dirty_heap, end = start + dirty_bytes;
+    for (size_t i = 0; i < threads; i++, start += each)
+        shares[i] = (struct share){.start = start,
+                                   .end = i + 1 < threads ? start + each : end,
+                                   .barrier = threads > 1 ? &barrier : NULL,
+                                   .peek = peek};
     for (size_t i = 1; i < threads; i++)
         if (pthread_create(&ids[i], NULL, share_harvest, &shares[i]) != 0)
             bench_fail("cannot start a thread");
     share_harvest(&shares[0]);
-    uint64_t begin = shares[0].begin_ns, end = shares[0].end_ns;
-    *pages = shares[0].pages;
+    size_t first = 0;
     for (size_t i = 1; i < threads; i++) {
         pthread_join(ids[i], NULL);
-        if (shares[i].begin_ns < begin) begin = shares[i].begin_ns;
-        if (shares[i].end_ns > end) end = shares[i].end_ns;
-        *pages += shares[i].pages;
+        if (shares[i].begin_ns < shares[first].begin_ns) first = i;
     }
+    struct harvest h = {0};
+    for (size_t i = 0; i < threads; i++) harvest_add(&h, &shares[first], &shares[i]);
     pthread_barrier_destroy(&barrier);
-    return (double)(end - begin) / 1e3;
+    return h;
 }
 
-/* --- Cases ------------------------------------------------------------------------------------ */
+/* --- Cases ----------------------------------------------------------------------------------- */
 
 static int dirty_compare(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
+/* The median. */
 static void dirty_report(const char *label, const char *metric, double *values) {
-    char name[64];
     qsort(values, dirty_rounds, sizeof *values, dirty_compare);
     bench_report(label, metric, values[dirty_rounds / 2]);
-    snprintf(name, sizeof name, "%s, least", metric);
-    bench_report(label, name, values[0]);
 }
 
 enum dirty_before { DIRTY_NOTHING, DIRTY_SOME, DIRTY_FEW, DIRTY_EVERY };
 
-/* Harvests of a heap of which so much was written since the last; huge: made anew each round. */
-static void dirty_case(const char *name, size_t threads, bool anew, enum dirty_before before) {
-    double us[DIRTY_ROUNDS];
+/* Harvests of a heap of which so much was written since the last; huge pages made anew each round.
+ * Or a look that arms nothing, after which a harvest does. */
+static void dirty_case(const char *name, size_t threads, bool anew, enum dirty_before before,
+                       bool peek) {
+    double us[DIRTY_ROUNDS], cpu_us[DIRTY_ROUNDS];
     size_t pages = 0;
     char label[96];
-    snprintf(label, sizeof label, "%s, %zu thread%s", name, threads, threads == 1 ? "" : "s");
+    snprintf(label, sizeof label, "%s%s, %zu thread%s", peek ? "peek: " : "", name, threads,
+             threads == 1 ? "" : "s");
     for (size_t i = 0; i < dirty_rounds; i++) {
         if (anew) {
             dirty_fill(true);
-            dirty_harvest(1, &pages);
+            dirty_harvest(1, false);
         }
         if (before == DIRTY_SOME) dirty_write_some(dirty_written);
         if (before == DIRTY_FEW) dirty_write_some(dirty_written / 100);
         if (before == DIRTY_EVERY) dirty_write_all();
-        us[i] = dirty_harvest(threads, &pages);
+        struct harvest h = dirty_harvest(threads, peek);
+        pages = h.pages;
+        us[i] = h.us;
+        cpu_us[i] = h.cpu_us;
+        if (peek) dirty_harvest(1, false);
     }
     bench_report(label, "pages", (double)pages);
     dirty_report(label, "us", us);
+    dirty_report(label, "cpu us", cpu_us);
+}
+
+/* Nanoseconds of CPU time a write, of one write to every step. */
+static double dirty_write_ns(size_t step) {
+    uint64_t begin = bench_thread_ns();
+    for (size_t at = 0; at < dirty_bytes; at += step) dirty_heap[at]++;
+    return (double)(bench_thread_ns() - begin) / (double)(dirty_bytes / step);
 }
 
 static void dirty_writes(void) {
     double armed[DIRTY_ROUNDS], open[DIRTY_ROUNDS], split[DIRTY_ROUNDS];
-    size_t pages, count = dirty_bytes / dirty_page;
     for (size_t i = 0; i < dirty_rounds; i++) {
         dirty_fill(false);
-        dirty_harvest(1, &pages);
-        uint64_t begin = bench_now_ns();
-        dirty_write_all();
-        armed[i] = (double)(bench_now_ns() - begin) / (double)count;
-        begin = bench_now_ns();
-        dirty_write_all();
-        open[i] = (double)(bench_now_ns() - begin) / (double)count;
+        dirty_harvest(1, false);
+        armed[i] = dirty_write_ns(dirty_page);
+        open[i] = dirty_write_ns(dirty_page);
         dirty_fill(true);
-        dirty_harvest(1, &pages);
-        begin = bench_now_ns();
-        for (size_t at = 0; at < dirty_bytes; at += dirty_huge) dirty_heap[at]++;
-        split[i] = (double)(bench_now_ns() - begin) / (double)(dirty_bytes / dirty_huge);
+        dirty_harvest(1, false);
+        split[i] = dirty_write_ns(dirty_huge);
     }
-    dirty_report("write to an armed page", "ns", armed);
-    dirty_report("write to a page not armed", "ns", open);
-    dirty_report("first write to an armed huge page", "ns", split);
+    dirty_report("write to an armed page", "cpu ns", armed);
+    dirty_report("write to a page not armed", "cpu ns", open);
+    dirty_report("first write to an armed huge page", "cpu ns", split);
 }
 
 static void dirty_arming(bool huge, const char *label) {
     double us[DIRTY_ROUNDS];
     for (size_t i = 0; i < dirty_rounds; i++) {
         dirty_fill(huge);
-        uint64_t begin = bench_now_ns();
+        uint64_t begin = bench_thread_ns();
         if (ebb__os_dirty_arm((uintptr_t)dirty_heap, (uintptr_t)dirty_heap + dirty_bytes) != 0)
             bench_fail("arming failed");
-        us[i] = (double)(bench_now_ns() - begin) / 1e3;
+        us[i] = (double)(bench_thread_ns() - begin) / 1e3;
     }
-    dirty_report(label, "us", us);
+    dirty_report(label, "cpu us", us);
 }
 
 int main(int argc, char **argv) {
@@ -163,7 +185,7 @@ int main(int argc, char **argv) {
     size_t most = bench_arg(argc, argv, "--threads", 2);
     dirty_bytes = bench_arg(argc, argv, "--mib", 4096) << 20 & ~(dirty_huge - 1);
     dirty_written = bench_arg(argc, argv, "--written", 10000);
-    dirty_rounds = bench_arg(argc, argv, "--rounds", 5);
+    dirty_rounds = bench_arg(argc, argv, "--rounds", 3);
     if (most < 1 || most > DIRTY_THREADS) bench_fail("--threads takes 1 to %d", DIRTY_THREADS);
     if (dirty_rounds < 1 || dirty_rounds > DIRTY_ROUNDS)
         bench_fail("--rounds takes 1 to %d", DIRTY_ROUNDS);
@@ -181,15 +203,18 @@ int main(int argc, char **argv) {
     dirty_arming(false, "arming small pages");
     dirty_arming(true, "arming huge pages");
     for (size_t threads = 1; threads <= most; threads++) {
-        dirty_case("huge, clean", threads, true, DIRTY_NOTHING);
-        dirty_case("huge, few written", threads, true, DIRTY_FEW);
-        dirty_case("huge, some written", threads, true, DIRTY_SOME);
-        dirty_case("once huge, clean", threads, false, DIRTY_NOTHING);
+        dirty_case("huge, clean", threads, true, DIRTY_NOTHING, false);
+        dirty_case("huge, few written", threads, true, DIRTY_FEW, false);
+        dirty_case("huge, few written", threads, true, DIRTY_FEW, true);
+        dirty_case("huge, some written", threads, true, DIRTY_SOME, false);
+        dirty_case("once huge, clean", threads, false, DIRTY_NOTHING, false);
         dirty_fill(false);
-        dirty_case("small, all written", threads, false, DIRTY_EVERY);
-        dirty_case("small, some written", threads, false, DIRTY_SOME);
-        dirty_case("small, few written", threads, false, DIRTY_FEW);
-        dirty_case("small, clean", threads, false, DIRTY_NOTHING);
+        dirty_case("small, all written", threads, false, DIRTY_EVERY, false);
+        for (int peek = 0; peek < 2; peek++) {
+            dirty_case("small, some written", threads, false, DIRTY_SOME, peek);
+            dirty_case("small, few written", threads, false, DIRTY_FEW, peek);
+            dirty_case("small, clean", threads, false, DIRTY_NOTHING, peek);
+        }
     }
     return 0;
 }

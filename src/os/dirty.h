@@ -37,6 +37,11 @@ EBB__SHARED int ebb__os_dirty_harvest(uintptr_t start, uintptr_t end, os_dirty_v
 EBB__SHARED int ebb__os_dirty_harvest_sparse(uintptr_t start, uintptr_t end, os_dirty_visit visit,
                                              void *arg);
 
+/* The same as a harvest, but arms nothing: what it reports is reported again by the next. It needs
+ * no other processor to forget addresses, and so is what a stopped world should use, and the one
+ * that gains from several threads. */
+EBB__SHARED int ebb__os_dirty_peek(uintptr_t start, uintptr_t end, os_dirty_visit visit, void *arg);
+
 /* How many pages a harvest would report now, at most most; most too where the system fails. Arms
  * nothing. */
 EBB__SHARED size_t ebb__os_dirty_count(uintptr_t start, uintptr_t end, size_t most);

@@ -24,7 +24,7 @@
 # define EBB__DIRTY_CALL(call) (call)
 #endif
 
-/* --- What older headers lack ------------------------------------------------------------------ */
+/* --- What older headers lack ----------------------------------------------------------------- */
 
 #ifndef UFFD_USER_MODE_ONLY
 # define UFFD_USER_MODE_ONLY 1
@@ -51,7 +51,7 @@ static_assert(sizeof(struct dirty_scan) == 96, "the kernel knows the call by thi
 #define DIRTY_REARM        ((uint64_t)1 << 0) /* PM_SCAN_WP_MATCHING */
 #define DIRTY_ONLY_WATCHED ((uint64_t)1 << 1) /* PM_SCAN_CHECK_WPASYNC */
 
-/* --- State ------------------------------------------------------------------------------------ */
+/* --- State ----------------------------------------------------------------------------------- */
 
 /* A descriptor, and what it was when we opened it: a program may close it behind our back and get
  * the number for something of its own, which is not ours to close. */
@@ -76,7 +76,7 @@ typedef struct dirty_watch {
 static dirty_watch dirty_now = DIRTY_NONE;
 static uintptr_t dirty_start, dirty_end; /* end is 0 where the start failed */
 
-/* --- System calls ------------------------------------------------------------------------------
+/* --- System calls -----------------------------------------------------------------------------
  * All return -1 and errno when they fail. */
 
 /* Away from the numbers that programs count on, or close in a loop from 3 to 20. */
@@ -138,7 +138,7 @@ static int dirty_register(uintptr_t start, uintptr_t end) {
     return EBB__DIRTY_CALL(ioctl(dirty_now.faults.fd, UFFDIO_REGISTER, &r));
 }
 
-/* --- Scanning ----------------------------------------------------------------------------------
+/* --- Scanning ---------------------------------------------------------------------------------
  * A call holds the lock on the process's mappings for reading, and whoever maps or unmaps waits for
  * it, and others for them: so ranges are cut in strides, of whole huge pages, each of which takes
  * at most half a millisecond. */
@@ -196,6 +196,10 @@ int ebb__os_dirty_harvest_sparse(uintptr_t start, uintptr_t end, os_dirty_visit 
     return dirty_walk(start, end, DIRTY_SPARSE, visit, arg);
 }
 
+int ebb__os_dirty_peek(uintptr_t start, uintptr_t end, os_dirty_visit visit, void *arg) {
+    return dirty_walk(start, end, DIRTY_LOOK, visit, arg);
+}
+
 size_t ebb__os_dirty_count(uintptr_t start, uintptr_t end, size_t most) {
     struct dirty_region runs[DIRTY_BATCH];
     size_t page = ebb__os_page_size(), count = 0;
@@ -207,7 +211,7 @@ size_t ebb__os_dirty_count(uintptr_t start, uintptr_t end, size_t most) {
     return min_size(count, most);
 }
 
-/* --- The self-test -----------------------------------------------------------------------------
+/* --- The self-test ----------------------------------------------------------------------------
  * Page 0 is never touched, page 1 written, page 2 filled by read(2), page 3 left clean. */
 
 enum { DIRTY_TRIAL_PAGES = 4 };
@@ -256,7 +260,7 @@ static const char *dirty_trial(void) {
     return why;
 }
 
-/* --- Starting --------------------------------------------------------------------------------- */
+/* --- Starting -------------------------------------------------------------------------------- */
 
 static const char *dirty_because(const char *refused, const char *missing, const char *other) {
     if (errno == EPERM || errno == EACCES) return refused;
