@@ -153,6 +153,7 @@ struct gate_call {
     void *arg;
     uintptr_t sp;
     bool again;
+    bool parked; /* it waits for the loader where no signal reaches it */
 };
 
 static void gate_enter(void) {
@@ -168,6 +169,7 @@ static void gate_enter(void) {
 
 static void gate_locked(void *arg) {
     struct gate_call *call = arg;
+    if (call->parked) ebb_blocking_end();
     call->again = !ebb__os_lock_unless(&ebb__collector_lock, &gate_forking);
     if (call->again) return;
     call->fn(call->sp, call->arg);
@@ -180,6 +182,8 @@ static void gate_pass(uintptr_t sp, void (*fn)(uintptr_t sp, void *arg), void *a
     int cancel = ebb__os_cancel_defer(); /* or a thread would go with the locks */
     do {
         gate_enter();
+        call.parked = ebb__os_signals_late() && ebb__self;
+        if (call.parked) ebb_blocking_begin();
         ebb__os_with_segments(&cycle_segments, gate_locked, &call);
         atomic_fetch_sub(&gate_inside, 1);
         if (atomic_load(&gate_forking)) ebb__os_wake(&gate_inside, true);

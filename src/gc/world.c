@@ -30,14 +30,18 @@ static struct {
     _Atomic(int) exempt[EXEMPT_MAX]; /* release by the thread, acquire by the stopper */
 } world;
 
-void ebb__world_exempt(void) {
+static void exempt_add(int tid) {
     for (int i = 0; i < EXEMPT_MAX; i++) {
         int free = 0;
-        if (atomic_compare_exchange_strong_explicit(&world.exempt[i], &free, ebb__os_tid(),
+        if (atomic_compare_exchange_strong_explicit(&world.exempt[i], &free, tid,
                                                     memory_order_release, memory_order_relaxed))
             return;
     }
     ebb__fail("ebb", "too many threads of its own");
+}
+
+void ebb__world_exempt(void) {
+    exempt_add(ebb__os_tid());
 }
 
 void ebb__world_forked(void) {
@@ -165,6 +169,28 @@ void ebb_blocking_end(void) {
         ebb__thread_unpark(t);
 }
 
+/* A thread that went into a bracketed call after it was signalled: ThreadSanitizer keeps the signal
+ * until it comes back. True when it is held there now. */
+static bool parked_since(stopped_thread *entry) {
+    uint32_t waiting = STATE_WAITING, parked = PARK_PARKED;
+    ebb__critical_lock(&ebb__threads_lock);
+    heap_thread *t = ebb__threads;
+    while (t && t->tid != entry->tid) t = t->next;
+    bool held =
+        t && atomic_compare_exchange_strong_explicit(&t->parked, &parked, PARK_HELD,
+                                                     memory_order_acquire, memory_order_relaxed);
+    ebb__critical_unlock(&ebb__threads_lock);
+    if (!held ||
+        !atomic_compare_exchange_strong_explicit(&entry->state, &waiting, STATE_CLAIMED,
+                                                 memory_order_acquire, memory_order_relaxed))
+        return false;
+    entry->sp = t->parked_sp;
+    entry->tp = t->parked_tp;
+    entry->parked = t;
+    atomic_store_explicit(&entry->state, STATE_STOPPED, memory_order_release);
+    return true;
+}
+
 static void parked_hold(int self) {
     for (heap_thread *t = ebb__threads; t; t = t->next) {
         uint32_t parked = PARK_PARKED;
@@ -182,13 +208,16 @@ static void parked_hold(int self) {
     }
 }
 
+/* The world goes on already: new threads come into the list. */
 static void parked_release(void) {
+    ebb__critical_lock(&ebb__threads_lock);
     for (heap_thread *t = ebb__threads; t; t = t->next) {
         uint32_t held = PARK_HELD;
         if (atomic_compare_exchange_strong_explicit(&t->parked, &held, PARK_PARKED,
                                                     memory_order_release, memory_order_relaxed))
             ebb__os_wake(&t->parked, true);
     }
+    ebb__critical_unlock(&ebb__threads_lock);
 }
 
 /* --- The stopper's side --------------------------------------------------------------------------
@@ -229,11 +258,13 @@ static int straggler_prod(stopped_thread *t, uint64_t now) {
     char name[32];
     enum os_silence why = ebb__os_silence(t->tid, ebb__settings.signal, name, sizeof name);
     uint32_t waiting = STATE_WAITING;
+    if (why == OS_SILENCE_TOOL) exempt_add(t->tid);
     if (why == OS_SILENCE_GONE || tid_exempt(t->tid)) {
         atomic_compare_exchange_strong_explicit(&t->state, &waiting, STATE_GONE,
                                                 memory_order_relaxed, memory_order_relaxed);
         return 0;
     }
+    if (ebb__os_signals_late() && parked_since(t)) return 0;
     uint64_t silent = now - t->sent_ns;
     if (silent > (why == OS_SILENCE_BLOCKED ? GIVE_UP_NS : STUCK_NS)) {
         ebb__warn("thread %d (%s) %s signal %d: no collection while it does", t->tid, name,

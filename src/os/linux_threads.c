@@ -14,6 +14,24 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#if defined(__SANITIZE_THREAD__)
+# define TSAN_BUILD 1
+#elif defined(__has_feature)
+# if __has_feature(thread_sanitizer)
+#  define TSAN_BUILD 1
+# endif
+#endif
+#ifndef TSAN_BUILD
+# define TSAN_BUILD 0
+#endif
+
+/* Tell ThreadSanitizer of the loader's lock, which it does not see. */
+void __tsan_acquire(void *lock);
+void __tsan_release(void *lock);
+
+/* SigBlk of a thread that blocks all signals: not SIGKILL, SIGSTOP and the C library's two. */
+#define ALL_BLOCKED 0xfffffffe7ffbfeffull
+
 int ebb__os_tid(void) {
     return (int)syscall(SYS_gettid);
 }
@@ -128,6 +146,17 @@ static bool proc_kernel_worker(int tid) {
     return at && (strtoul(at, NULL, 10) & (0x10 | 0x4000)) != 0;
 }
 
+/* ThreadSanitizer's own threads block all signals and sleep; each process has one or two. A thread
+ * of the program's that does the same is taken for one, and not searched. */
+static bool tool_thread(int tid) {
+    char path[64], text[256];
+    if (!TSAN_BUILD) return false;
+    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", tid);
+    if (!proc_read(path, text, sizeof text)) return false;
+    long call = strtol(text, NULL, 10);
+    return call == SYS_nanosleep || call == SYS_clock_nanosleep;
+}
+
 enum os_silence ebb__os_silence(int tid, int signal, char *name, size_t name_size) {
     char path[64], text[4096];
     snprintf(path, sizeof path, "/proc/self/task/%d/status", tid);
@@ -141,6 +170,7 @@ enum os_silence ebb__os_silence(int tid, int signal, char *name, size_t name_siz
     snprintf(name, name_size, "%.*s", (int)strcspn(label, "\n"), label);
     unsigned long long blocked = strtoull(proc_field(text, "SigBlk:\t"), NULL, 16);
     if (!(blocked >> (signal - 1) & 1)) return OS_SILENCE_UNKNOWN;
+    if (blocked == ALL_BLOCKED && tool_thread(tid)) return OS_SILENCE_TOOL;
     return proc_kernel_worker(tid) ? OS_SILENCE_GONE : OS_SILENCE_BLOCKED;
 }
 
@@ -149,12 +179,21 @@ enum os_silence ebb__os_silence(int tid, int signal, char *name, size_t name_siz
 
 static os_stop_handler stop_handler;
 
+static void stop_called(uintptr_t sp, void *unused) {
+    (void)unused;
+    stop_handler(sp);
+}
+
+/* The interrupted registers lie in the signal frame, above this one; the red zone above that.
+ * ThreadSanitizer calls handlers later, at a call of the program's: there is no such frame, and the
+ * registers are those that calls preserve. */
 static __attribute__((noinline)) void stop_signal(int signal) {
     int saved = errno;
     (void)signal;
-    /* The interrupted registers lie in the signal frame, above this one; the red zone above that.
-     */
-    stop_handler((uintptr_t)__builtin_frame_address(0));
+    if (TSAN_BUILD)
+        ebb__os_with_registers(stop_called, NULL);
+    else
+        stop_handler((uintptr_t)__builtin_frame_address(0));
     errno = saved;
 }
 
@@ -172,6 +211,10 @@ int ebb__os_stop_default(void) {
 
 int ebb__os_stop_max(void) {
     return SIGRTMAX;
+}
+
+bool ebb__os_signals_late(void) {
+    return TSAN_BUILD;
 }
 
 bool ebb__os_stop_send(int tid, int signal) {
@@ -329,11 +372,13 @@ static int segments_of(struct dl_phdr_info *info, size_t size, void *data) {
 static int segments_first(struct dl_phdr_info *info, size_t size, void *data) {
     struct segments_call *call = data;
     (void)info, (void)size;
+    if (TSAN_BUILD) __tsan_acquire(&tls_modules);
     call->segments->count = tls_modules.count = 0;
     call->segments->failed = tls_modules.failed = false;
     dl_iterate_phdr(segments_of, data);
     call->segments->failed |= tls_modules.failed;
     call->fn(call->arg);
+    if (TSAN_BUILD) __tsan_release(&tls_modules);
     return 1;
 }
 

@@ -36,10 +36,13 @@ typedef void (*os_stop_handler)(uintptr_t sp);
 EBB__SHARED int ebb__os_stop_install(int signal, os_stop_handler handler);
 EBB__SHARED int ebb__os_stop_default(void); /* the signal that is used if none is named */
 EBB__SHARED int ebb__os_stop_max(void);     /* the largest number of a signal */
+/* Whether a signal does not reach a thread that waits in the C library: under ThreadSanitizer. */
+EBB__SHARED bool ebb__os_signals_late(void);
 EBB__SHARED bool ebb__os_stop_send(int tid, int signal); /* false: the thread is gone */
 
-/* Why a thread does not stop: it is gone or a zombie, it blocks the signal, or neither is known. */
-enum os_silence { OS_SILENCE_GONE, OS_SILENCE_BLOCKED, OS_SILENCE_UNKNOWN };
+/* Why a thread does not stop: it is gone or a zombie, it is ThreadSanitizer's and runs nothing of
+ * the program, it blocks the signal, or none of these is known. */
+enum os_silence { OS_SILENCE_GONE, OS_SILENCE_TOOL, OS_SILENCE_BLOCKED, OS_SILENCE_UNKNOWN };
 EBB__SHARED enum os_silence ebb__os_silence(int tid, int signal, char *name, size_t name_size);
 
 /* Calls fn(sp, arg) with all registers that calls preserve stored at or above sp. */
