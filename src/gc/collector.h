@@ -3,15 +3,19 @@
  *   settings.c   EBB_GC and EBB_DEBUG
  *   world.c      stops and resumes all threads
  *   roots.c      where pointers may lie outside the heap
- *   mark.c       traces, on several threads
+ *   mark.c       traces, on several threads, beside the program or in a stop
+ *   dirty.c      which old objects may have changed
  *   finalize.c   weak references and finalizers
- *   cycle.c      one collection from lock to trace line; pacing and the limit
+ *   sweep.c      what was found dead becomes free
+ *   cycle.c      one collection from its request to its trace line
+ *   pace.c       when there is one, how much may be allocated meanwhile, the limit
  *   service.c    the background: finalizers, idle collections, pages given back
  *   verify.c     checks the whole heap
  *
  * Locks, outermost first: the loader's (glibc), the collector's (cycle.c: whoever has it may stop
  * the world), the heap's (heap/thread.h). With the world stopped no lock of the heap is held, and
- * the stopper calls no malloc, no stdio and no foreign lock. */
+ * the stopper calls no malloc, no stdio and no foreign lock. One thread at a time owns the cycle;
+ * that is no lock but a phase (cycle.c), because a cycle may be ended by another than began it. */
 #ifndef EBB_COLLECTOR_H
 #define EBB_COLLECTOR_H
 
@@ -23,11 +27,18 @@
 /* --- Settings (settings.c); set once at start unless stated -------------------------------------
  */
 
+/* DIRTY_OFF: nobody knows which pages were written, each cycle is full and in one stop. DIRTY_ALL:
+ * each counts as written, for tests. DIRTY_KERNEL: the system tells. */
+enum dirty_mode { DIRTY_OFF, DIRTY_ALL, DIRTY_KERNEL };
+
 typedef struct settings {
     _Atomic(int) percent; /* -1 is off; relaxed */
     int signal;           /* that stops threads */
-    int markers;          /* threads that mark, the collecting one included */
+    int markers;          /* threads that mark in a stop, the collecting one included */
+    int background;       /* threads that mark beside the program, likewise */
     int idle_seconds;     /* of quiet before an idle collection; 0 is never */
+    uint64_t pause_ns;    /* that a stop should take at most */
+    enum dirty_mode dirty;
     bool trace, verify;
     uint64_t stress;     /* collect at every n-th allocation; 0 is off */
     uint64_t fail_alloc; /* fail the n-th allocation; 0 is off */
@@ -79,6 +90,9 @@ EBB__SHARED void ebb__roots_start(void);
  * the calling thread's own stack begins. False without memory for the list. */
 EBB__SHARED bool ebb__roots_gather(root_set *roots, const os_ranges *segments, uintptr_t sp);
 
+/* Lists static and added roots, while the program runs: what it names may go away at any time. */
+EBB__SHARED bool ebb__roots_hints(root_set *roots, const os_ranges *segments);
+
 /* --- Marking (mark.c)
  * ------------------------------------------------------------------------------ */
 
@@ -91,8 +105,29 @@ typedef struct mark_totals {
 EBB__SHARED void ebb__mark_prepare(void);
 EBB__SHARED void ebb__mark_forked(void);
 
-/* Marks all that the ranges and the words given to ebb__mark_word reach; adds to *totals. */
-EBB__SHARED void ebb__mark_run(const os_ranges *ranges, mark_totals *totals);
+/* Whether the program runs while ebb__mark_run does, from now on. */
+EBB__SHARED void ebb__mark_beside(bool beside);
+
+/* Clears all marks. */
+EBB__SHARED void ebb__mark_forget(unsigned most);
+
+/* Marks all that is reached from the words in `roots`, the marked objects in `changed` (either may
+ * be null), and the words given to ebb__mark_word; on at most `most` threads, 0 for all there are.
+ * Adds to totals->cpu_ns. */
+EBB__SHARED void ebb__mark_run(const os_ranges *roots, const os_ranges *changed, unsigned most,
+                               mark_totals *totals);
+
+/* What was marked since the last call. */
+EBB__SHARED void ebb__mark_totals(mark_totals *totals);
+
+/* Bytes marked so far, for the schedule; a little behind. */
+EBB__SHARED uint64_t ebb__mark_progress(void);
+
+/* The calling thread looks at so many words for whoever is marking. False: found nothing to do. */
+EBB__SHARED bool ebb__mark_help(uint32_t items);
+
+/* Has the words in [start, end) looked at by the next run; the memory may be gone meanwhile. */
+EBB__SHARED void ebb__mark_hints(uintptr_t start, uintptr_t end);
 
 /* Marks the object that a word points into, if it does; its fields are scanned by the next run. */
 EBB__SHARED void ebb__mark_word(uintptr_t word);
@@ -104,12 +139,44 @@ EBB__SHARED void ebb__mark_fields(uintptr_t p);
 /* Whether a word points into a heap object that is not marked. */
 EBB__SHARED bool ebb__mark_is_dead(uintptr_t word);
 
-/* Marks the objects that threads claimed and have not handed out yet, and takes from threads the
- * spans in which nothing lives. */
-EBB__SHARED void ebb__mark_runs(void);
+/* In a stop, after marking: takes from threads the spans in which nothing lives. */
+EBB__SHARED void ebb__mark_drop_empty(void);
 
-/* Runs fn(part, parts) on all marking threads at once, the caller's included. */
-EBB__SHARED void ebb__mark_parallel(void (*fn)(unsigned part, unsigned parts));
+/* Runs fn(part, parts) on marking threads at once, the caller's included: at most `most`, 0 for all
+ * there are. [owner of the cycle] */
+EBB__SHARED void ebb__mark_parallel(void (*fn)(unsigned part, unsigned parts), unsigned most);
+
+/* --- Pages that were written (dirty.c) [owner of the cycle]
+ * ------------------------------------------- */
+
+EBB__SHARED void ebb__dirty_start(void);
+EBB__SHARED bool ebb__dirty_in_force(void);
+EBB__SHARED enum dirty_mode ebb__dirty_mode(const char **why); /* why: not the kernel's; or null */
+EBB__SHARED void ebb__dirty_forked(void);
+
+/* Before everything is marked anew: from now on writes to what is in use are noted. */
+EBB__SHARED bool ebb__dirty_arm_all(void);
+
+/* Which pages with marked objects were written since the last look; they are armed again. `last`:
+ * in the stop. Returns their number. */
+EBB__SHARED size_t ebb__dirty_look(bool last);
+
+/* What the last look found; null: memory was short, nothing is known. */
+EBB__SHARED const os_ranges *ebb__dirty_changed(void);
+
+/* An object of a span that is not armed was marked. beside: the program runs. */
+EBB__SHARED void ebb__dirty_expose(span *s, bool beside);
+
+/* --- Sweeping (sweep.c)
+ * --------------------------------------------------------------------------------- */
+
+/* Ends a stop: from here on what has no mark is dead. [world stopped] */
+EBB__SHARED void ebb__sweep_open(bool full);
+
+/* Sweeps what waits; returns when nothing does. parallel: with the marking threads [owner of the
+ * cycle]; else any thread may help. */
+EBB__SHARED void ebb__sweep_finish(bool parallel);
+EBB__SHARED void ebb__sweep_forked(void);
 
 /* --- Weak references and finalizers (finalize.c) [world stopped]
  * ------------------------------------ */
@@ -131,7 +198,12 @@ enum cause { CAUSE_FORCED, CAUSE_GROWTH, CAUSE_LIMIT, CAUSE_IDLE, CAUSE_STRESS, 
 typedef struct cycle_record {
     uint64_t number;
     enum cause cause;
-    uint64_t start_ns, stop_ns, mark_ns, sweep_ns, pause_ns; /* start: monotonic; others: lengths */
+    bool full, beside;              /* beside the program, but for two stops; else in one */
+    unsigned rounds;                /* of looking at changed pages before the last stop */
+    size_t dirty_pages, dirty_last; /* of the system's size: in all, and in the last stop */
+    uint64_t start_ns;              /* monotonic; what follows are lengths */
+    uint64_t open_ns, mark_ns, pause_ns, sweep_ns; /* first stop, marking, last stop, sweeping */
+    uint64_t assist_ns, wait_ns;                   /* of threads that were ahead of the schedule */
     uint64_t cpu_ns;
     size_t heap_before, heap_after, live, goal;
     size_t stack_bytes, root_bytes;
@@ -147,16 +219,46 @@ typedef struct cycle_state {
     uint64_t start_ns;       /* of the library */
     _Atomic(size_t) goal;    /* relaxed: read by allocating threads */
     _Atomic(size_t) trigger; /* claimed bytes that start a cycle; relaxed */
+    _Atomic(size_t) room;    /* claimed bytes that reach the goal; relaxed */
+    size_t live_full;        /* as of the last full cycle */
     cycle_record last;
     _Atomic(uint64_t) pauses; /* how many there were; release after the length is stored */
     _Atomic(uint64_t) pause_ns[PAUSES_KEPT]; /* the n-th at n modulo; relaxed */
 } cycle_state;
 
-EBB__SHARED extern cycle_state ebb__cycle; /* [collector lock] */
+EBB__SHARED extern cycle_state ebb__cycle;    /* [collector lock] */
+EBB__SHARED extern root_set ebb__cycle_roots; /* [collector lock] */
 EBB__SHARED extern os_lock ebb__collector_lock, ebb__roots_lock, ebb__final_lock;
 EBB__SHARED extern _Atomic(uint64_t) ebb__cycle_count; /* relaxed */
 
-EBB__SHARED int ebb__collect(enum cause cause);
+/* Makes a cycle, in the calling thread. full: all that is unreachable goes, not only the young. */
+EBB__SHARED int ebb__collect(enum cause cause, bool full);
+
+/* Has the collector's thread make a cycle, unless one is under way. */
+EBB__SHARED void ebb__cycle_ask(void);
+
+enum phase { PHASE_IDLE, PHASE_BEGIN, PHASE_MARK, PHASE_READY, PHASE_SWEEP };
+EBB__SHARED enum phase ebb__cycle_phase(void);
+
+/* Waits a little for the cycle that is under way to go on, helping with it. sp: see
+ * ebb__os_with_registers. Returns the nanoseconds that it slept. */
+EBB__SHARED uint64_t ebb__cycle_help(uintptr_t sp);
+
+/* --- Pacing (pace.c)
+ * ------------------------------------------------------------------------------------ */
+
+/* The next goal and trigger. [collector lock] */
+EBB__SHARED void ebb__pace_set(size_t live);
+EBB__SHARED void ebb__pace_put_off(void);
+
+/* Whether the next cycle has to be full; and whether it is small enough for one stop. */
+EBB__SHARED bool ebb__pace_full(void);
+EBB__SHARED bool ebb__pace_small(void);
+EBB__SHARED void ebb__pace_begin(const cycle_record *r); /* marking begins */
+EBB__SHARED void ebb__pace_end(cycle_record *r);         /* in the last stop; fills in */
+
+EBB__SHARED bool ebb__pace_claim(size_t bytes);
+EBB__SHARED bool ebb__pace_exhausted(size_t bytes, unsigned attempt);
 
 /* Calls fn(roots, arg) with the world stopped and no cycle under way; roots is what a cycle would
  * search now. */

@@ -1,97 +1,61 @@
-/* cycle.c - one collection, and when there is one. docs/design.md, "The cycle" and "Pacing".
+/* cycle.c - one collection, from its request to its trace line. docs/design.md, "The cycle".
  *
- * In this version a cycle is full and stops the world from its first step to its last: roots, mark,
- * weak references, finalizers, sweep. It runs in the thread that asks for it.
+ * Beside the program, where the system tells which pages are written to:
  *
- * The goal is what was found reachable, and roots, grown by the percentage. What threads claim is
- * counted; when the count passes the trigger, the thread that passes it collects first. */
+ *   begin   what the last cycle left is swept. Full: writes to all that is in use are noted from
+ * now on, and the marks are cleared. Minor: what was written since the last cycle is listed. open
+ * a short stop. What threads did before it is visible, so what they store into objects that are
+ * looked at later is either seen or noted. Stacks are looked at, as a hint. mark    what the
+ * changed pages and the hints reach; then what was written meanwhile, again and again until it is
+ * little finish  the stop: what was written last, all roots, weak references, finalizers sweep
+ * beside the program, and by those who allocate
+ *
+ * In one stop - small heaps, stress, and where the system does not tell - begin, mark and finish
+ * fall together.
+ *
+ * A cycle is made by the thread that asks for it, or by the collector's own when the program has
+ * reached the trigger. Whoever waits for a cycle may finish it: one that waits may hold the
+ * loader's lock, which the stop needs, so the thread that began the cycle might wait for it for
+ * ever.
+ *
+ *   IDLE -> BEGIN -> MARK -> READY   by its owner, who is whoever made the first step
+ *   READY -> SWEEP -> IDLE           by whoever has the collector's lock first: he owns it then */
 #include "collector.h"
 #include "../../include/ebb/stats.h"
 
-#define GOAL_MIN (16 * MIB)
-
 cycle_state ebb__cycle;
 os_lock ebb__collector_lock;
+root_set ebb__cycle_roots;
 _Atomic(uint64_t) ebb__cycle_count;
 
-static root_set cycle_roots;     /* [collector lock] */
 static os_ranges cycle_segments; /* [loader's lock] */
-static _Atomic(ebb_limit_handler) limit_handler;
-static _Atomic(void *) limit_arg;
 
-/* --- The steps
- * ------------------------------------------------------------------------------------- */
+/* The cycle that is under way. [owner] */
+static struct {
+    _Atomic(uint32_t) phase; /* release by who changes it, acquire by the rest; waited on */
+    bool lost;               /* marks mean nothing: the next cycle has to be full, in one stop */
+    int result;              /* of the last one */
+    mark_totals totals;
+    cycle_record record;
+} now;
 
-static _Atomic(uint32_t) sweep_next; /* spans are handed out in groups; relaxed */
-static _Atomic(uint64_t) sweep_objects, sweep_bytes;
+/* The collector's thread. */
+static struct {
+    _Atomic(uint32_t) started; /* 0 or 1 */
+    _Atomic(uint32_t) asked;   /* 1: a cycle is wanted; waited on */
+} background;
 
-static void large_sweep(span *s, uint64_t *objects, uint64_t *bytes) {
-    _Atomic(uint64_t) *mark = &span_mark_bits(s)[0];
-    if (atomic_load_explicit(mark, memory_order_relaxed) & 1) {
-        atomic_store_explicit(mark, 0, memory_order_relaxed);
-        return;
-    }
-    atomic_store_explicit(&span_alloc_bits(s)[0], 0, memory_order_relaxed);
-    *bytes += s->stride;
-    ++*objects;
-    ebb__pages_free(s);
+enum phase ebb__cycle_phase(void) {
+    return (enum phase)atomic_load_explicit(&now.phase, memory_order_acquire);
 }
 
-/* Spans made while others are swept do not exist: the world is stopped. Records of free runs that
- * merging makes and unmakes are passed over by their state. */
-static void sweep_part(unsigned part, unsigned parts) {
-    enum { GROUP = 256 };
-    uint64_t objects = 0, bytes = 0;
-    (void)part, (void)parts;
-    for (;;) {
-        uint32_t from = atomic_fetch_add_explicit(&sweep_next, GROUP, memory_order_relaxed);
-        if (from >= ebb__space.span_count) break;
-        uint32_t to = (uint32_t)min_size(from + GROUP, ebb__space.span_count);
-        for (uint32_t n = from ? from : 1; n < to; n++) {
-            span *s = span_at(n);
-            if (s->state == SPAN_LARGE) large_sweep(s, &objects, &bytes);
-            if (s->state != SPAN_SMALL) continue;
-            uint64_t stride = s->stride;
-            uint32_t freed = ebb__span_sweep(s);
-            objects += freed;
-            bytes += freed * stride;
-        }
-    }
-    atomic_fetch_add_explicit(&sweep_objects, objects, memory_order_relaxed);
-    atomic_fetch_add_explicit(&sweep_bytes, bytes, memory_order_relaxed);
+static void phase_set(enum phase phase) {
+    atomic_store_explicit(&now.phase, phase, memory_order_release);
+    ebb__os_wake(&now.phase, true);
 }
 
-static void cycle_sweep(cycle_record *r) {
-    atomic_store_explicit(&sweep_next, 0, memory_order_relaxed);
-    atomic_store_explicit(&sweep_objects, 0, memory_order_relaxed);
-    atomic_store_explicit(&sweep_bytes, 0, memory_order_relaxed);
-    ebb__mark_parallel(sweep_part);
-    r->freed_bytes = atomic_load_explicit(&sweep_bytes, memory_order_relaxed);
-    atomic_fetch_add_explicit(&ebb__heap_freed_bytes, r->freed_bytes, memory_order_relaxed);
-    atomic_fetch_add_explicit(&ebb__heap_freed_objects,
-                              atomic_load_explicit(&sweep_objects, memory_order_relaxed),
-                              memory_order_relaxed);
-}
-
-static bool cycle_mark(uintptr_t sp, mark_totals *totals) {
-    if (!ebb__roots_gather(&cycle_roots, &cycle_segments, sp)) return false;
-    ebb__finalizers_mark_roots();
-    ebb__mark_run(&cycle_roots.ranges, totals);
-    ebb__weak_clear();
-    if (ebb__finalizers_find_due(totals)) ebb__weak_clear();
-    ebb__mark_runs();
-    return true;
-}
-
-/* The next goal and trigger, from what was found reachable. [collector lock] */
-static void cycle_pace(size_t live) {
-    int percent = atomic_load_explicit(&ebb__settings.percent, memory_order_relaxed);
-    size_t base = live + cycle_roots.bytes;
-    size_t room = percent < 0 ? SIZE_MAX / 2 : max_size(base / 100 * (size_t)percent, GOAL_MIN);
-    atomic_store_explicit(&ebb__cycle.goal, percent < 0 ? SIZE_MAX : live + room,
-                          memory_order_relaxed);
-    atomic_store_explicit(&ebb__cycle.trigger, room, memory_order_relaxed);
-}
+/* --- The stop that ends it
+ * -------------------------------------------------------------------------- */
 
 static void pause_account(uint64_t ns) {
     cycle_state *c = &ebb__cycle;
@@ -106,40 +70,9 @@ static void cycle_account(const cycle_record *r) {
     cycle_state *c = &ebb__cycle;
     c->cycles = r->number;
     c->forced += r->cause == CAUSE_FORCED;
-    c->cpu_ns += r->cpu_ns;
-    pause_account(r->pause_ns);
     c->last_wall_ns = ebb__os_wall_ns();
     c->last = *r;
     atomic_store_explicit(&ebb__cycle_count, r->number, memory_order_relaxed);
-}
-
-/* With the world stopped: the record's times are set as the steps end. */
-static bool cycle_steps(uintptr_t sp, cycle_record *r) {
-    mark_totals totals = {0};
-    uint64_t stopped = ebb__os_now_ns();
-    size_t claimed = atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
-    r->stop_ns = stopped - r->start_ns;
-    r->heap_before = ebb__cycle.last.live + claimed;
-    ebb__threads_reap(ebb__world_has);
-    if (ebb__settings.verify) ebb__heap_verify(false);
-    if (!cycle_mark(sp, &totals)) return false;
-    if (ebb__settings.verify) ebb__heap_verify(true);
-    uint64_t marked = ebb__os_now_ns(), cpu = ebb__os_thread_cpu_ns();
-    cycle_sweep(r);
-    if (ebb__settings.verify) ebb__heap_verify(false);
-    r->mark_ns = marked - stopped;
-    r->sweep_ns = ebb__os_now_ns() - marked;
-    r->live = totals.bytes;
-    r->heap_after = r->heap_before;
-    r->cpu_ns = totals.cpu_ns + (ebb__os_thread_cpu_ns() - cpu);
-    r->root_bytes = cycle_roots.bytes;
-    r->stack_bytes = cycle_roots.stack_bytes;
-    r->finalizers_due = ebb__finalizers_due();
-    atomic_store_explicit(&ebb__heap_claimed, 0, memory_order_relaxed);
-    cycle_pace(r->live);
-    r->goal = atomic_load_explicit(&ebb__cycle.goal, memory_order_relaxed);
-    r->footprint = ebb__space_footprint();
-    return true;
 }
 
 /* Fork must not find a thread of ours with the loader's lock, which the child would never get. So
@@ -167,6 +100,11 @@ static void gate_enter(void) {
     }
 }
 
+static void gate_leave(void) {
+    atomic_fetch_sub(&gate_inside, 1);
+    if (atomic_load(&gate_forking)) ebb__os_wake(&gate_inside, true);
+}
+
 static void gate_locked(void *arg) {
     struct gate_call *call = arg;
     if (call->parked) ebb_blocking_end();
@@ -185,8 +123,7 @@ static void gate_pass(uintptr_t sp, void (*fn)(uintptr_t sp, void *arg), void *a
         call.parked = ebb__os_signals_late() && ebb__self;
         if (call.parked) ebb_blocking_begin();
         ebb__os_with_segments(&cycle_segments, gate_locked, &call);
-        atomic_fetch_sub(&gate_inside, 1);
-        if (atomic_load(&gate_forking)) ebb__os_wake(&gate_inside, true);
+        gate_leave();
     } while (call.again);
     ebb__os_cancel_restore(cancel);
 }
@@ -207,63 +144,313 @@ static void gate_open(void) {
     ebb__os_wake(&gate_forking, true);
 }
 
-struct cycle_call {
-    enum cause cause;
-    uint64_t seen; /* cycles when it was asked for */
-    int result;
-};
-
-/* A cycle could not be made: not again with every allocation, but when as much was claimed again.
- */
-static void cycle_put_off(void) {
-    size_t claimed = atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
-    atomic_store_explicit(&ebb__cycle.trigger, 2 * max_size(claimed, GOAL_MIN),
-                          memory_order_relaxed);
-}
-
-/* Who waited for a cycle that somebody else made meanwhile is served. */
-static void cycle_locked(uintptr_t sp, void *arg) {
-    struct cycle_call *call = arg;
-    if (call->cause == CAUSE_GROWTH && ebb__cycle.cycles != call->seen) return;
-    cycle_record r = {.cause = call->cause,
-                      .start_ns = ebb__os_now_ns(),
-                      .number = ebb__cycle.cycles + 1,
-                      .markers = (unsigned)ebb__settings.markers};
-    call->result = ebb__world_stop();
-    if (call->result != 0) {
-        cycle_put_off();
-        return;
-    }
-    bool done = cycle_steps(sp, &r);
-    r.pause_ns = ebb__os_now_ns() - r.start_ns;
-    if (done) cycle_account(&r);
-    ebb__world_resume();
-    if (done) {
-        ebb__gc_hooks.cycle_end(&r);
+static bool finish_mark(uintptr_t sp) {
+    const os_ranges *changed = NULL;
+    if (!now.record.beside && now.record.full) {
+        ebb__mark_forget(0);
+        if (!ebb__dirty_arm_all()) return false;
     } else {
-        call->result = EBB_ENOMEM;
-        cycle_put_off();
+        now.record.dirty_last = ebb__dirty_look(true);
+        now.record.dirty_pages += now.record.dirty_last;
+        if (!(changed = ebb__dirty_changed())) return false;
+    }
+    if (!ebb__roots_gather(&ebb__cycle_roots, &cycle_segments, sp)) return false;
+    ebb__mark_beside(false);
+    ebb__finalizers_mark_roots();
+    ebb__mark_run(&ebb__cycle_roots.ranges, changed, 0, &now.totals);
+    ebb__weak_clear();
+    if (ebb__finalizers_find_due(&now.totals)) ebb__weak_clear();
+    return true;
+}
+
+/* With the world stopped. */
+static bool finish_steps(uintptr_t sp) {
+    cycle_record *r = &now.record;
+    r->heap_before =
+        ebb__cycle.last.live + atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
+    ebb__threads_reap(ebb__world_has);
+    if (ebb__settings.verify) ebb__heap_verify(false);
+    bool done = finish_mark(sp);
+    atomic_store_explicit(&ebb__heap_marking, false, memory_order_relaxed);
+    ebb__mark_beside(false);
+    ebb__mark_totals(&now.totals);
+    now.lost = !done;
+    if (!done) return false;
+    if (ebb__settings.verify) ebb__heap_verify(true);
+    ebb__mark_drop_empty();
+    ebb__sweep_open(r->full);
+    r->live = now.totals.bytes;
+    r->heap_after = r->heap_before;
+    r->root_bytes = ebb__cycle_roots.bytes;
+    r->stack_bytes = ebb__cycle_roots.stack_bytes;
+    r->finalizers_due = ebb__finalizers_due();
+    ebb__pace_end(r);
+    r->goal = atomic_load_explicit(&ebb__cycle.goal, memory_order_relaxed);
+    return true;
+}
+
+/* Stops the world and ends the cycle, unless somebody else did. [loader's and collector's lock] */
+static void finish_locked(uintptr_t sp, void *mine) {
+    cycle_record *r = &now.record;
+    if (ebb__cycle_phase() != PHASE_READY) return;
+    uint64_t start = ebb__os_now_ns();
+    *(bool *)mine = true;
+    now.result = ebb__world_stop();
+    if (now.result == 0) {
+        if (!finish_steps(sp)) now.result = EBB_ENOMEM;
+        r->pause_ns = ebb__os_now_ns() - start;
+        pause_account(r->pause_ns);
+        if (now.result == 0) cycle_account(r);
+        ebb__world_resume();
+    } else {
+        atomic_store_explicit(&ebb__heap_marking, false, memory_order_relaxed);
+        ebb__mark_beside(false);
+        now.lost = r->beside;
+    }
+    if (now.result != 0) ebb__pace_put_off();
+    atomic_store_explicit(&now.phase, PHASE_SWEEP, memory_order_release);
+}
+
+/* What is left to do after the stop; by who made it. */
+static void cycle_close(void) {
+    cycle_record *r = &now.record;
+    uint64_t start = ebb__os_now_ns(), cpu = ebb__os_thread_cpu_ns();
+    uint64_t freed = atomic_load_explicit(&ebb__heap_freed_bytes, memory_order_relaxed);
+    if (now.result == 0) {
+        ebb__sweep_finish(true);
+        r->sweep_ns = ebb__os_now_ns() - start;
+        r->cpu_ns = now.totals.cpu_ns + ebb__os_thread_cpu_ns() - cpu;
+        r->freed_bytes = atomic_load_explicit(&ebb__heap_freed_bytes, memory_order_relaxed) - freed;
+        r->footprint = ebb__space_footprint();
+        ebb__os_lock(&ebb__collector_lock);
+        ebb__cycle.cpu_ns += r->cpu_ns;
+        ebb__cycle.last = *r;
+        ebb__gc_hooks.cycle_end(r);
+        ebb__os_unlock(&ebb__collector_lock);
+    }
+    phase_set(PHASE_IDLE);
+}
+
+static void cycle_finish(uintptr_t sp) {
+    bool mine = false;
+    gate_pass(sp, finish_locked, &mine);
+    if (mine) cycle_close();
+}
+
+/* --- Beside the program
+ * ----------------------------------------------------------------------------- */
+
+/* What a thread's stack holds near its top just now. It is a hint, the last stop looks again: so no
+ * more of a deep stack than fits into the time, and nothing of one whose end is not known. */
+static void stack_hints(int tid, uintptr_t sp, uintptr_t tp) {
+    enum { STACK_MOST = 64 * 1024 };
+    uintptr_t end = tid == ebb__os_pid() ? ebb__os_main_stack() : tp;
+    if (end > sp) ebb__mark_hints(round_up(sp, sizeof(void *)), min_size(end, sp + STACK_MOST));
+}
+
+/* In the opening stop. */
+static void open_hints(uintptr_t sp) {
+    enum { THREADS_MOST = 64 };
+    size_t room;
+    int threads = 0;
+    const stopped_thread *table = ebb__world_threads(&room);
+    stack_hints(ebb__os_tid(), sp, ebb__os_thread_pointer());
+    for (size_t i = 0; i < room && threads < THREADS_MOST; i++) {
+        if (table[i].tid == 0 || table[i].sp == 0) continue;
+        stack_hints(table[i].tid, table[i].sp, table[i].tp);
+        threads++;
     }
 }
 
-static _Thread_local int collect_result;
+static bool cycle_open(uintptr_t sp) {
+    uint64_t start = ebb__os_now_ns();
+    ebb__os_lock(&ebb__collector_lock);
+    bool stopped = ebb__world_stop() == 0;
+    if (stopped) {
+        open_hints(sp);
+        now.record.open_ns = ebb__os_now_ns() - start;
+        pause_account(now.record.open_ns);
+        ebb__world_resume();
+    }
+    ebb__os_unlock(&ebb__collector_lock);
+    return stopped;
+}
+
+/* Until what was written meanwhile is little, or does not get less. A page takes a few microseconds
+ * to look at. */
+static void mark_rounds(void) {
+    enum { ROUNDS = 8, PAGE_NS = 4000 };
+    cycle_record *r = &now.record;
+    size_t enough = ebb__settings.pause_ns / 4 / PAGE_NS, last = SIZE_MAX;
+    for (r->rounds = 0; r->rounds < ROUNDS; r->rounds++) {
+        size_t pages = ebb__dirty_look(false);
+        const os_ranges *changed = ebb__dirty_changed();
+        r->dirty_pages += pages;
+        if (!changed) return; /* the last look will say so again */
+        ebb__mark_run(NULL, changed, (unsigned)ebb__settings.background, &now.totals);
+        if (pages <= enough || pages > last / 4 * 3) return;
+        last = pages;
+    }
+}
+
+/* Where static data lies, as of a moment ago. Listed before a cycle is owned: the loader's lock may
+ * be with a thread that would wait for the cycle. */
+static struct {
+    os_lock lock;
+    os_ranges segments;
+    root_set roots;
+} hints;
+
+static void hints_listed(void *unused) {
+    (void)unused;
+}
+
+static void hints_list(void) {
+    if (!ebb__os_trylock(&hints.lock)) return;
+    gate_enter();
+    ebb__os_with_segments(&hints.segments, hints_listed, NULL);
+    gate_leave();
+    ebb__os_unlock(&hints.lock);
+}
+
+/* What static data and added ranges refer to now: the last stop looks again. */
+static void hints_take(void) {
+    ebb__os_lock(&hints.lock);
+    if (ebb__roots_hints(&hints.roots, &hints.segments))
+        for (size_t i = 0; i < hints.roots.ranges.count; i++)
+            ebb__mark_hints(hints.roots.ranges.items[i].start, hints.roots.ranges.items[i].end);
+    ebb__os_unlock(&hints.lock);
+}
+
+static bool mark_beside(uintptr_t sp) {
+    cycle_record *r = &now.record;
+    unsigned most = (unsigned)ebb__settings.background;
+    uint64_t start = ebb__os_now_ns();
+    const os_ranges *changed = NULL;
+    atomic_store_explicit(&ebb__heap_marking, true, memory_order_relaxed);
+    if (r->full) {
+        if (!ebb__dirty_arm_all()) return false;
+        ebb__mark_forget(most);
+    } else {
+        r->dirty_pages = ebb__dirty_look(false);
+        if (!(changed = ebb__dirty_changed())) return false;
+    }
+    if (!cycle_open(sp)) return false;
+    ebb__mark_beside(true);
+    ebb__pace_begin(r);
+    phase_set(PHASE_MARK);
+    hints_take();
+    ebb__mark_run(NULL, changed, most, &now.totals);
+    mark_rounds();
+    r->mark_ns = ebb__os_now_ns() - start;
+    return true;
+}
+
+/* --- Making one
+ * ------------------------------------------------------------------------------------- */
+
+static bool cycle_own(void) {
+    uint32_t idle = PHASE_IDLE;
+    return atomic_compare_exchange_strong_explicit(&now.phase, &idle, PHASE_BEGIN,
+                                                   memory_order_acquire, memory_order_relaxed);
+}
+
+uint64_t ebb__cycle_help(uintptr_t sp) {
+    enum phase phase = ebb__cycle_phase();
+    if (phase == PHASE_IDLE) return 0;
+    if (phase == PHASE_READY) {
+        cycle_finish(sp);
+        return 0;
+    }
+    if (phase == PHASE_MARK && ebb__mark_help(1000)) return 0;
+    uint64_t start = ebb__os_now_ns();
+    ebb__os_wait(&now.phase, phase, 1000000);
+    return ebb__os_now_ns() - start;
+}
+
+/* By the owner. */
+static int cycle_make(enum cause cause, bool full, uintptr_t sp) {
+    ebb__sweep_finish(true);
+    ebb__dirty_start();
+    bool stress = cause == CAUSE_STRESS, in_force = ebb__dirty_in_force();
+    bool beside = in_force && !now.lost && !stress && !ebb__pace_small();
+    now.totals = (mark_totals){0};
+    now.record = (cycle_record){.cause = cause,
+                                .start_ns = ebb__os_now_ns(),
+                                .number = ebb__cycle.cycles + 1,
+                                .full = full || !in_force || now.lost || ebb__pace_full(),
+                                .beside = beside,
+                                .markers = (unsigned)ebb__settings.markers};
+    if (beside && !mark_beside(sp)) {
+        now.record.beside =
+            false; /* what is missing will be missing in the stop, or is not needed */
+        now.record.full = true;
+    }
+    int result = 0;
+    phase_set(PHASE_READY);
+    cycle_finish(sp);
+    result = now.result;
+    return result;
+}
+
+static _Thread_local struct {
+    enum cause cause;
+    bool full;
+    int result;
+} collect_call;
 
 /* From here on down the stack are frames of ours and the loader's, with holes in which older frames
  * show through: they lie below sp and are not searched. */
-static void collect_below(uintptr_t sp, void *cause) {
-    struct cycle_call call = {.cause = (enum cause)(uintptr_t)cause,
-                              .seen =
-                                  atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed)};
+static void collect_below(uintptr_t sp, void *unused) {
+    enum cause cause = collect_call.cause;
+    uint64_t seen = atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed);
+    int cancel = ebb__os_cancel_defer(); /* or a thread would go with the cycle */
+    (void)unused;
     if (ebb__space_footprint() > 4 * MIB) ebb__mark_prepare();
-    gate_pass(sp, cycle_locked, &call);
+    if (ebb__settings.dirty && !ebb__pace_small()) hints_list();
+    while (!cycle_own()) ebb__cycle_help(sp);
+    bool served = cause == CAUSE_GROWTH &&
+                  atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed) != seen;
+    if (served) {
+        phase_set(PHASE_IDLE);
+        collect_call.result = 0;
+    } else {
+        collect_call.result = cycle_make(cause, collect_call.full, sp);
+    }
+    ebb__os_cancel_restore(cancel);
     ebb__service_need();
-    collect_result = call.result;
 }
 
-int ebb__collect(enum cause cause) {
+int ebb__collect(enum cause cause, bool full) {
     if (!ebb__heap_start()) return EBB_ENOMEM;
-    ebb__os_with_registers(collect_below, (void *)(uintptr_t)cause);
-    return collect_result;
+    collect_call.cause = cause;
+    collect_call.full = full;
+    ebb__os_with_registers(collect_below, NULL);
+    return collect_call.result;
+}
+
+static void *background_thread(void *unused) {
+    (void)unused;
+    ebb__world_exempt();
+    for (;;) {
+        ebb__os_wait(&background.asked, 0, UINT64_MAX);
+        if (!atomic_load_explicit(&background.asked, memory_order_acquire)) continue;
+        ebb__collect(CAUSE_GROWTH, false);
+        atomic_store_explicit(&background.asked, 0, memory_order_release);
+    }
+    return NULL;
+}
+
+void ebb__cycle_ask(void) {
+    uint32_t none = 0;
+    if (atomic_load_explicit(&background.asked, memory_order_relaxed)) return;
+    atomic_store_explicit(&background.asked, 1, memory_order_release);
+    ebb__os_wake(&background.asked, true);
+    if (!atomic_compare_exchange_strong_explicit(&background.started, &none, 1,
+                                                 memory_order_acq_rel, memory_order_relaxed))
+        return;
+    if (ebb__os_thread(background_thread, NULL, 0) != 0)
+        atomic_store_explicit(&background.started, 0, memory_order_release);
 }
 
 struct stopped_call {
@@ -276,8 +463,8 @@ static void stopped_locked(uintptr_t sp, void *arg) {
     struct stopped_call *call = arg;
     call->result = ebb__world_stop();
     if (call->result != 0) return;
-    if (ebb__roots_gather(&cycle_roots, &cycle_segments, sp))
-        call->fn(&cycle_roots, call->arg);
+    if (ebb__roots_gather(&ebb__cycle_roots, &cycle_segments, sp))
+        call->fn(&ebb__cycle_roots, call->arg);
     else
         call->result = EBB_ENOMEM;
     ebb__world_resume();
@@ -290,6 +477,7 @@ static void stopped_below(uintptr_t sp, void *call) {
 int ebb__with_world_stopped(void (*fn)(const root_set *roots, void *arg), void *arg) {
     struct stopped_call call = {.fn = fn, .arg = arg};
     if (!ebb__heap_start()) return EBB_ENOMEM;
+    ebb__sweep_finish(false);
     ebb__os_with_registers(stopped_below, &call);
     return call.result;
 }
@@ -298,11 +486,11 @@ int ebb__with_world_stopped(void (*fn)(const root_set *roots, void *arg), void *
  * ------------------------------------------------------------------------------------ */
 
 int ebb_collect(void) {
-    return ebb__collect(CAUSE_FORCED);
+    return ebb__collect(CAUSE_FORCED, true);
 }
 
 size_t ebb_release(void) {
-    ebb__collect(CAUSE_FORCED);
+    ebb__collect(CAUSE_FORCED, true);
     return ebb__pages_return(UINT64_MAX, 0, SIZE_MAX);
 }
 
@@ -323,55 +511,15 @@ size_t ebb_pauses(uint64_t *ns, size_t room) {
     return count;
 }
 
-int ebb_set_gc_percent(int percent) {
-    if (!ebb__heap_start()) return 0;
-    ebb__os_lock(&ebb__collector_lock);
-    int before = atomic_exchange_explicit(&ebb__settings.percent, percent < 0 ? -1 : percent,
-                                          memory_order_relaxed);
-    cycle_pace(ebb__cycle.last.live);
-    ebb__os_unlock(&ebb__collector_lock);
-    return before;
-}
-
-size_t ebb_set_memory_limit(size_t bytes) {
-    if (!ebb__heap_start()) return SIZE_MAX;
-    return atomic_exchange_explicit(&ebb__space_limit, bytes, memory_order_relaxed);
-}
-
-void ebb_set_limit_handler(ebb_limit_handler handler, void *arg) {
-    atomic_store_explicit(&limit_arg, arg, memory_order_relaxed);
-    atomic_store_explicit(&limit_handler, handler, memory_order_release);
-}
-
 /* --- What the heap asks
  * --------------------------------------------------------------------------------- */
-
-static bool hook_claim(size_t bytes) {
-    size_t claimed = atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
-    size_t trigger = atomic_load_explicit(&ebb__cycle.trigger, memory_order_relaxed);
-    if (EBB__RARE(claimed + bytes > trigger) && claimed > 0) ebb__collect(CAUSE_GROWTH);
-    return true;
-}
-
-/* First what is free goes back; then a collection; then, for as long as it says so, the handler and
- * one more collection. */
-static bool hook_exhausted(size_t bytes, unsigned attempt) {
-    if (attempt == 0 && ebb__pages_return(UINT64_MAX, 0, bytes + MIB) > 0) return true;
-    if (attempt > 1) {
-        ebb_limit_handler handler = atomic_load_explicit(&limit_handler, memory_order_acquire);
-        if (!handler || !handler(bytes, atomic_load_explicit(&limit_arg, memory_order_relaxed)))
-            return false;
-    }
-    ebb__collect(CAUSE_LIMIT);
-    ebb__pages_return(UINT64_MAX, 0, SIZE_MAX);
-    return true;
-}
 
 static bool hook_stress(void) {
     static _Atomic(uint64_t) allocations; /* relaxed: only the number counts */
     uint64_t n = atomic_fetch_add_explicit(&allocations, 1, memory_order_relaxed) + 1;
     if (n == ebb__settings.fail_alloc) return false;
-    if (ebb__settings.stress && n % ebb__settings.stress == 0) ebb__collect(CAUSE_STRESS);
+    if (ebb__settings.stress && n % ebb__settings.stress == 0)
+        ebb__collect(CAUSE_STRESS, n / ebb__settings.stress % 3 == 0);
     return true;
 }
 
@@ -413,6 +561,15 @@ static void fork_child(void) {
     ebb__critical.pending = false;
     ebb__world_forked();
     ebb__mark_forked();
+    ebb__dirty_forked();
+    ebb__sweep_forked();
+    atomic_store_explicit(&ebb__heap_marking, false, memory_order_relaxed);
+    atomic_store_explicit(&now.phase, PHASE_IDLE, memory_order_relaxed);
+    atomic_store_explicit(&background.started, 0, memory_order_relaxed);
+    atomic_store_explicit(&background.asked, 0, memory_order_relaxed);
+    hints.lock = (os_lock){0};
+    hints.segments = hints.roots.ranges = (os_ranges){0};
+    now.lost = true;
     atomic_store(&gate_forking, 0);
     atomic_store(&gate_inside, 0);
     fork_unlock();
@@ -427,14 +584,14 @@ static void hook_start(void) {
     ebb__world_start();
     ebb__roots_start();
     ebb__cycle.start_ns = ebb__os_now_ns();
-    cycle_pace(0);
+    ebb__pace_set(0);
     ebb__os_at_fork(fork_before, fork_parent, fork_child);
 }
 
 const struct heap_hooks ebb__heap_hooks = {
     .start = hook_start,
-    .claim = hook_claim,
-    .exhausted = hook_exhausted,
+    .claim = ebb__pace_claim,
+    .exhausted = ebb__pace_exhausted,
     .stress = hook_stress,
     .released = ebb__finalizers_released,
 };

@@ -203,7 +203,7 @@ bool ebb__finalizers_find_due(mark_totals *totals) {
             any = true;
         }
     if (!any) return false;
-    ebb__mark_run(NULL, totals);
+    ebb__mark_run(NULL, NULL, 0, totals);
     for (size_t i = 0; i < final.room; i++) {
         final_entry e = final.table[i];
         if (e.object <= ENTRY_REMOVED || !ebb__mark_is_dead(e.object)) continue;
@@ -212,7 +212,7 @@ bool ebb__finalizers_find_due(mark_totals *totals) {
     }
     for (size_t i = final.queue_head; i < final.queue_tail; i++)
         ebb__mark_word(final.queue[i].object);
-    ebb__mark_run(NULL, totals);
+    ebb__mark_run(NULL, NULL, 0, totals);
     return true;
 }
 

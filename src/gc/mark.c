@@ -8,7 +8,11 @@
  * mark-sweep garbage collection", 2004.)
  *
  * Large objects are scanned in pieces; each piece puts up the next as an item of its own before it
- * is scanned, so that several markers share one array. */
+ * is scanned, so that several markers share one array.
+ *
+ * The program may run meanwhile. What is read then may be old or new, which the pages tell
+ * (dirty.c). Threads that are ahead of the schedule help for a while, in critical sections, so that
+ * whoever finds the world stopped finds all work in the pool. */
 #include "collector.h"
 
 enum {
@@ -46,10 +50,16 @@ static struct {
     packet *full, *empty;         /* [lock] */
     _Atomic(uint32_t) full_count; /* of the list; changed under the lock, read without */
     _Atomic(uint32_t) idle;       /* markers without work */
+    _Atomic(uint32_t) helpers; /* threads that help now; sequentially consistent with full_count */
+    _Atomic(bool) hungry;      /* a thread would help and found nothing; relaxed */
+    _Atomic(uint64_t) done_bytes, done_objects; /* marked, as told by markers; relaxed */
     uint32_t markers;
-    const os_ranges *ranges;
-    _Atomic(uint64_t) next_root; /* packed: index of a range << 32 | piece; relaxed */
-    bool parallel;
+    struct mark_list {
+        const os_ranges *ranges;
+        _Atomic(uint64_t) next; /* packed: index of a range << 32 | piece; relaxed */
+    } roots, changed;
+    bool parallel; /* several mark at once */
+    bool beside;   /* the program runs */
 } pool;
 
 /* The marking threads wait for a job: a function, and in how many parts it is done. The word `job`
@@ -73,7 +83,7 @@ static marker mark_local; /* of the collecting thread, between runs too */
 static packet *packet_new(void) {
     enum { AT_ONCE = 16 };
     packet *p;
-    ebb__os_lock(&pool.lock);
+    ebb__critical_lock(&pool.lock); /* one who marks may be stopped, and others wait for the lock */
     if (!pool.empty) {
         packet *fresh = ebb__os_map(64 * KIB, OS_METADATA);
         if (!fresh) ebb__fail("ebb", "no memory for marking");
@@ -84,32 +94,32 @@ static packet *packet_new(void) {
     }
     p = pool.empty;
     pool.empty = p->next;
-    ebb__os_unlock(&pool.lock);
+    ebb__critical_unlock(&pool.lock);
     p->count = 0;
     return p;
 }
 static_assert(16 * sizeof(packet) <= 64 * KIB, "sixteen packets fit their piece");
 
 static void packet_put(packet *p, bool full) {
-    ebb__os_lock(&pool.lock);
+    ebb__critical_lock(&pool.lock);
     packet **list = full ? &pool.full : &pool.empty;
     p->next = *list;
     *list = p;
     if (full) atomic_fetch_add_explicit(&pool.full_count, 1, memory_order_release);
-    ebb__os_unlock(&pool.lock);
+    ebb__critical_unlock(&pool.lock);
     if (full && atomic_load_explicit(&pool.idle, memory_order_relaxed) > 0)
         ebb__os_wake(&pool.full_count, false);
 }
 
 static packet *packet_take_full(void) {
     if (atomic_load_explicit(&pool.full_count, memory_order_acquire) == 0) return NULL;
-    ebb__os_lock(&pool.lock);
+    ebb__critical_lock(&pool.lock);
     packet *p = pool.full;
     if (p) {
         pool.full = p->next;
         atomic_fetch_sub_explicit(&pool.full_count, 1, memory_order_relaxed);
     }
-    ebb__os_unlock(&pool.lock);
+    ebb__critical_unlock(&pool.lock);
     return p;
 }
 
@@ -122,7 +132,14 @@ static void packet_share(marker *m) {
     packet_put(half, true);
 }
 
+static void marker_tell(marker *m) {
+    atomic_fetch_add_explicit(&pool.done_bytes, m->bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&pool.done_objects, m->objects, memory_order_relaxed);
+    m->bytes = m->objects = 0;
+}
+
 static __attribute__((noinline)) void packet_change(marker *m) {
+    marker_tell(m);
     if (m->work) packet_put(m->work, true);
     m->work = packet_new();
 }
@@ -142,21 +159,40 @@ static inline void word_push(marker *m, uintptr_t word) {
 /* Stacks hold what sanitizers call out of bounds. */
 __attribute__((no_sanitize("address", "thread"))) static void words_scan(marker *m, uintptr_t start,
                                                                          uintptr_t end) {
-    for (uintptr_t at = start; at < end; at += sizeof(void *)) word_push(m, *(uintptr_t *)at);
+    for (uintptr_t at = start; at < end; at += sizeof(void *))
+        word_push(m, __atomic_load_n((uintptr_t *)at, __ATOMIC_RELAXED));
 }
 
-static void elements_scan(marker *m, const struct ebb__layout *layout, uintptr_t start,
-                          uintptr_t end) {
+__attribute__((no_sanitize("thread"))) static void
+elements_scan(marker *m, const struct ebb__layout *layout, uintptr_t start, uintptr_t end) {
     const uint32_t *strong = layout->strong;
     uint32_t count = layout->strong_count;
     size_t element = layout->element;
     for (uintptr_t at = start; at + element <= end; at += element)
-        for (uint32_t i = 0; i < count; i++) word_push(m, *(uintptr_t *)(at + strong[i]));
+        for (uint32_t i = 0; i < count; i++)
+            word_push(m, __atomic_load_n((uintptr_t *)(at + strong[i]), __ATOMIC_RELAXED));
 }
 
-/* Scans one piece of a large object. Pages that were never touched are not read, for that would
- * make them resident; elements may cross pages, so a piece of them is read if any of its pages is
- * there. */
+/* Scans what of an object lies in [from, to), elements of typed ones whole. Of large ones, pages
+ * that were never touched are not read, for that would make them resident; elements may cross
+ * pages, so a part is read if any of its pages is there. */
+static void part_scan(marker *m, const span *s, uintptr_t object, uintptr_t from, uintptr_t to) {
+    const struct ebb__layout *layout = s->bin->layout;
+    bool typed = layout->kind == LAYOUT_TYPED;
+    if (typed) {
+        from -= (from - object) % layout->element;
+        to = min_size(object + s->stride, to + layout->element - 1);
+        to -= (to - object) % layout->element;
+    }
+    void *end = (void *)to, *stop = end, *at = (void *)from;
+    if (s->stride > PIECE)
+        at = ebb__os_resident((void *)round_down(from, ebb__os_page_size()), end, &stop);
+    if (typed && at < end) elements_scan(m, layout, from, to);
+    for (; !typed && at < end; at = stop < end ? ebb__os_resident(stop, end, &stop) : end)
+        words_scan(m, max_size((uintptr_t)at, from), min_size((uintptr_t)stop, to));
+}
+
+/* Scans one piece of a large object. */
 static void piece_scan(marker *m, const span *s, uintptr_t number) {
     const struct ebb__layout *layout = s->bin->layout;
     bool typed = layout->kind == LAYOUT_TYPED;
@@ -165,11 +201,7 @@ static void piece_scan(marker *m, const span *s, uintptr_t number) {
     uintptr_t to = min_size(from + piece, span_start(s) + s->stride);
     if (to < span_start(s) + s->stride)
         item_push(m, PIECE_TAG | (uintptr_t)span_number(s) << PIECE_SHIFT | (number + 1));
-    void *end = (void *)to, *stop;
-    void *at = ebb__os_resident((void *)round_down(from, ebb__os_page_size()), end, &stop);
-    if (typed && at < end) elements_scan(m, layout, from, to);
-    for (; !typed && at < end; at = ebb__os_resident(stop, end, &stop))
-        words_scan(m, max_size((uintptr_t)at, from), min_size((uintptr_t)stop, to));
+    part_scan(m, s, span_start(s), from, to);
 }
 
 static inline void object_scan(marker *m, const span *s, uintptr_t object) {
@@ -202,7 +234,37 @@ static inline void word_mark(marker *m, uintptr_t word) {
     if (!mark_set(&span_mark_bits(s)[index / 64], (uint64_t)1 << (index % 64))) return;
     m->bytes += s->stride;
     m->objects++;
-    if (s->zone == ZONE_SCAN) object_scan(m, s, span_start(s) + index * s->stride);
+    if (s->zone != ZONE_SCAN) return;
+    if (EBB__RARE(!__atomic_load_n(&s->armed, __ATOMIC_ACQUIRE))) ebb__dirty_expose(s, pool.beside);
+    object_scan(m, s, span_start(s) + index * s->stride);
+}
+
+/* Scans the marked objects of a span as far as they lie in [from, to). */
+static void marked_scan(marker *m, const span *s, uintptr_t from, uintptr_t to) {
+    bool large = s->state == SPAN_LARGE;
+    uintptr_t start = span_start(s);
+    uint32_t first = large ? 0 : span_index(s, from);
+    uint32_t last = large ? 1 : (uint32_t)min_size(span_index(s, to - 1) + 1, s->count);
+    for (uint32_t w = first / 64; w * 64 < last; w++) {
+        uint64_t marks = atomic_load_explicit(&span_mark_bits(s)[w], memory_order_relaxed);
+        for (; marks; marks &= marks - 1) {
+            uint32_t index = w * 64 + (uint32_t)__builtin_ctzll(marks);
+            uintptr_t object = start + index * s->stride, end = object + s->stride;
+            if (index < first || index >= last || end <= from || object >= to) continue;
+            part_scan(m, s, object, max_size(object, from), min_size(end, to));
+        }
+    }
+}
+
+/* Scans the marked objects in a range of pages that changed. */
+static void changed_scan(marker *m, uintptr_t from, uintptr_t to) {
+    while (from < to) {
+        const span *s = ebb__span_at(from);
+        uintptr_t end = round_down(from, PAGE) + PAGE;
+        if (s) end = span_start(s) + ((uintptr_t)s->pages << PAGE_SHIFT);
+        if (s) marked_scan(m, s, from, min_size(end, to));
+        from = end;
+    }
 }
 
 /* Sends a word through the queue, and marks the one whose turn it is. */
@@ -239,17 +301,17 @@ static bool queue_drain(marker *m) {
 /* --- Running -------------------------------------------------------------------------------------
  */
 
-/* The next piece of the roots that nobody has taken. */
-static bool root_next(os_range *piece) {
-    uint64_t at = atomic_load_explicit(&pool.next_root, memory_order_relaxed);
+/* The next piece of a list that nobody has taken. */
+static bool piece_next(struct mark_list *list, os_range *piece) {
+    uint64_t at = atomic_load_explicit(&list->next, memory_order_relaxed);
     for (;;) {
         size_t index = at >> 32, part = at & UINT32_MAX;
-        if (!pool.ranges || index >= pool.ranges->count) return false;
-        os_range r = pool.ranges->items[index];
+        if (!list->ranges || index >= list->ranges->count) return false;
+        os_range r = list->ranges->items[index];
         uintptr_t start = r.start + part * ROOT_PIECE;
         bool last = r.end - start <= ROOT_PIECE;
         uint64_t next = last ? (uint64_t)(index + 1) << 32 : at + 1;
-        if (!atomic_compare_exchange_weak_explicit(&pool.next_root, &at, next, memory_order_relaxed,
+        if (!atomic_compare_exchange_weak_explicit(&list->next, &at, next, memory_order_relaxed,
                                                    memory_order_relaxed))
             continue;
         *piece = (os_range){start, last ? r.end : start + ROOT_PIECE};
@@ -257,13 +319,18 @@ static bool root_next(os_range *piece) {
     }
 }
 
+/* Somebody has nothing to do, another marker or a thread that would help. */
+static inline bool others_wait(void) {
+    return atomic_load_explicit(&pool.idle, memory_order_relaxed) > 0 ||
+           atomic_load_explicit(&pool.hungry, memory_order_relaxed);
+}
+
 /* Scans until the marker has nothing left and nobody offers anything. */
 static void marker_drain(marker *m) {
     for (;;) {
         while (m->work && m->work->count > 0) {
             item_step(m, m->work->items[--m->work->count]);
-            if (pool.parallel && m->work->count >= SHARE_FROM &&
-                atomic_load_explicit(&pool.idle, memory_order_relaxed) > 0 &&
+            if (pool.parallel && m->work->count >= SHARE_FROM && others_wait() &&
                 atomic_load_explicit(&pool.full_count, memory_order_relaxed) == 0)
                 packet_share(m);
         }
@@ -284,7 +351,8 @@ static bool marker_idle(void) {
             return true;
         }
         idle = atomic_load_explicit(&pool.idle, memory_order_acquire);
-        if (idle == pool.markers) {
+        if (idle == pool.markers && atomic_load(&pool.helpers) == 0) {
+            if (atomic_load(&pool.full_count) > 0) continue; /* what a helper had left */
             ebb__os_wake(&pool.full_count, true);
             return false;
         }
@@ -297,18 +365,43 @@ static void mark_part(unsigned part, unsigned parts) {
     os_range piece;
     (void)parts;
     do {
-        while (root_next(&piece)) {
+        while (piece_next(&pool.changed, &piece)) {
+            changed_scan(m, piece.start, piece.end);
+            marker_drain(m);
+        }
+        while (piece_next(&pool.roots, &piece)) {
             words_scan(m, piece.start, piece.end);
             marker_drain(m);
         }
         marker_drain(m);
     } while (marker_idle());
-    if (part == 0) return;
-    if (fresh.work) packet_put(fresh.work, false);
-    ebb__os_lock(&pool.lock);
-    mark_local.bytes += fresh.bytes;
-    mark_local.objects += fresh.objects;
-    ebb__os_unlock(&pool.lock);
+    marker_tell(m);
+    if (part != 0 && fresh.work) packet_put(fresh.work, false);
+}
+
+bool ebb__mark_help(uint32_t items) {
+    marker m = {0};
+    uint64_t cpu = ebb__os_thread_cpu_ns();
+    ebb__critical_enter();
+    atomic_fetch_add(&pool.helpers, 1);
+    m.work = packet_take_full();
+    bool any = m.work != NULL;
+    atomic_store_explicit(&pool.hungry, !any, memory_order_relaxed);
+    for (; any && items > 0 && m.work->count > 0; items--)
+        item_step(&m, m.work->items[--m.work->count]);
+    if (any) queue_drain(&m);
+    if (m.work) packet_put(m.work, m.work->count > 0);
+    marker_tell(&m);
+    if (atomic_fetch_sub(&pool.helpers, 1) == 1) ebb__os_wake(&pool.full_count, true);
+    ebb__critical_leave();
+    if (any)
+        atomic_fetch_add_explicit(&crew.cpu_ns, ebb__os_thread_cpu_ns() - cpu,
+                                  memory_order_relaxed);
+    return any;
+}
+
+uint64_t ebb__mark_progress(void) {
+    return atomic_load_explicit(&pool.done_bytes, memory_order_relaxed);
 }
 
 /* --- The crew
@@ -349,18 +442,26 @@ void ebb__mark_prepare(void) {
     ebb__os_unlock(&crew_lock);
 }
 
+/* Of what others were doing when the process forked nothing can be used; lists that they may have
+ * been changing are let go. */
 void ebb__mark_forked(void) {
-    crew_lock = (os_lock){0};
+    crew_lock = pool.lock = (os_lock){0};
+    pool.full = pool.empty = NULL;
+    pool.beside = pool.parallel = false;
+    atomic_store_explicit(&pool.helpers, 0, memory_order_relaxed);
+    atomic_store_explicit(&pool.full_count, 0, memory_order_relaxed);
+    mark_local = (marker){0};
     atomic_store_explicit(&crew.threads, 0, memory_order_relaxed);
     atomic_store_explicit(&crew.running, 0, memory_order_relaxed);
     atomic_store_explicit(&crew.job, 0, memory_order_relaxed);
 }
 
-void ebb__mark_parallel(void (*fn)(unsigned part, unsigned parts)) {
+void ebb__mark_parallel(void (*fn)(unsigned part, unsigned parts), unsigned most) {
     unsigned threads = atomic_load_explicit(&crew.threads, memory_order_acquire);
+    if (most > 0) threads = (unsigned)min_size(threads, most - 1);
     crew.fn = fn;
     pool.markers = threads + 1;
-    pool.parallel = threads > 0;
+    pool.parallel = threads > 0 || pool.beside;
     atomic_store_explicit(&pool.idle, 0, memory_order_relaxed);
     atomic_store_explicit(&crew.running, threads, memory_order_relaxed);
     if (threads) {
@@ -373,19 +474,58 @@ void ebb__mark_parallel(void (*fn)(unsigned part, unsigned parts)) {
     uint32_t running;
     while ((running = atomic_load_explicit(&crew.running, memory_order_acquire)) > 0)
         ebb__os_wait(&crew.running, running, UINT64_MAX);
-    pool.parallel = false;
+    pool.parallel = pool.beside;
 }
 
-void ebb__mark_run(const os_ranges *ranges, mark_totals *totals) {
-    pool.ranges = ranges;
-    atomic_store_explicit(&pool.next_root, 0, memory_order_relaxed);
+static void list_set(struct mark_list *list, const os_ranges *ranges) {
+    list->ranges = ranges;
+    atomic_store_explicit(&list->next, 0, memory_order_relaxed);
+}
+
+void ebb__mark_beside(bool beside) {
+    pool.beside = pool.parallel = beside;
+}
+
+void ebb__mark_run(const os_ranges *roots, const os_ranges *changed, unsigned most,
+                   mark_totals *totals) {
+    list_set(&pool.roots, roots);
+    list_set(&pool.changed, changed);
     uint64_t cpu = ebb__os_thread_cpu_ns();
-    ebb__mark_parallel(mark_part);
+    ebb__mark_parallel(mark_part, most);
     totals->cpu_ns += ebb__os_thread_cpu_ns() - cpu +
                       atomic_exchange_explicit(&crew.cpu_ns, 0, memory_order_relaxed);
-    totals->bytes += mark_local.bytes;
-    totals->objects += mark_local.objects;
-    mark_local.bytes = mark_local.objects = 0;
+}
+
+void ebb__mark_totals(mark_totals *totals) {
+    totals->bytes = atomic_exchange_explicit(&pool.done_bytes, 0, memory_order_relaxed);
+    totals->objects = atomic_exchange_explicit(&pool.done_objects, 0, memory_order_relaxed);
+}
+
+void ebb__mark_hints(uintptr_t start, uintptr_t end) {
+    uintptr_t words[512];
+    while (start < end) {
+        size_t got = ebb__os_peek(words, start, min_size(sizeof words, end - start));
+        for (size_t i = 0; i < got / sizeof(uintptr_t); i++) word_push(&mark_local, words[i]);
+        if (got < sizeof words) break;
+        start += sizeof words;
+    }
+    explicit_bzero(words, sizeof words); /* or our own stack would keep what they refer to */
+}
+
+static void marks_clear_part(unsigned part, unsigned parts) {
+    uint32_t count = ebb__space.span_count;
+    for (uint32_t n = 1 + part; n < count; n += parts) {
+        const span *s = span_at(n);
+        if (__atomic_load_n(&s->state, __ATOMIC_ACQUIRE) < SPAN_SMALL) continue;
+        _Atomic(uint64_t) *mark = span_mark_bits(s);
+        for (uint32_t w = 0; w * 64 < s->count; w++)
+            if (atomic_load_explicit(&mark[w], memory_order_relaxed))
+                atomic_store_explicit(&mark[w], 0, memory_order_relaxed);
+    }
+}
+
+void ebb__mark_forget(unsigned most) {
+    ebb__mark_parallel(marks_clear_part, most);
 }
 
 /* --- For the rest of the collector [world stopped]
@@ -419,17 +559,7 @@ void ebb__mark_fields(uintptr_t p) {
         }
 }
 
-static void run_mark(const slot *slot) {
-    const span *s = slot->span;
-    if (!slot->bin || !s || slot->cursor >= slot->limit) return;
-    uint32_t to = (uint32_t)((slot->limit - span_start(s)) / s->stride);
-    for (uint32_t i = (uint32_t)((slot->cursor - span_start(s)) / s->stride); i < to; i++)
-        atomic_fetch_or_explicit(&span_mark_bits(s)[i / 64], (uint64_t)1 << (i % 64),
-                                 memory_order_relaxed);
-}
-
-void ebb__mark_runs(void) {
+void ebb__mark_drop_empty(void) {
     for (heap_thread *t = ebb__threads; t; t = t->next)
-        for (int i = 0; i < SLOTS; i++)
-            if (!ebb__slot_drop_empty(t, &t->slots[i])) run_mark(&t->slots[i]);
+        for (int i = 0; i < SLOTS; i++) ebb__slot_drop_empty(t, &t->slots[i]);
 }

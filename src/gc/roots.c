@@ -213,6 +213,20 @@ static bool registered_take(root_set *roots) {
     return true;
 }
 
+bool ebb__roots_hints(root_set *roots, const os_ranges *segments) {
+    bool good = true;
+    roots->ranges.count = 0;
+    roots->ranges.failed = false;
+    ebb__critical_lock(&ebb__roots_lock);
+    for (size_t i = 0; i < segments->count && good; i++)
+        good = segment_take(roots, segments->items[i].start, segments->items[i].end, 0);
+    for (size_t i = 0; i < roots_count && good; i++)
+        if (roots_items[i].kind == ROOT_RANGE)
+            good = root_take(roots, roots_items[i].start, roots_items[i].end, false);
+    ebb__critical_unlock(&ebb__roots_lock);
+    return good;
+}
+
 bool ebb__roots_gather(root_set *roots, const os_ranges *segments, uintptr_t sp) {
     roots->ranges.count = 0;
     roots->ranges.failed = false;

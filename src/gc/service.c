@@ -49,7 +49,7 @@ static size_t pages_to_keep(void) {
 }
 
 static void idle_collect(void) {
-    if (heap_in_use() > MIB) ebb__collect(CAUSE_IDLE);
+    if (heap_in_use() > MIB) ebb__collect(CAUSE_IDLE, true);
     ebb_finalizers_run();
     ebb__pages_return(UINT64_MAX, 0, SIZE_MAX);
     program_quiet();

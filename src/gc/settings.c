@@ -73,6 +73,31 @@ static bool take_idle(const char *value) {
     return true;
 }
 
+/* Milliseconds, with a fraction if need be: "1", "0.5". */
+static bool take_pause(const char *value) {
+    char *end;
+    if (*value < '0' || *value > '9') return false;
+    double ms = strtod(value, &end);
+    if (*end != 0 || !(ms <= 10000)) return false;
+    ebb__settings.pause_ns = (uint64_t)(ms * 1e6);
+    return true;
+}
+
+static bool take_background(const char *value) {
+    uint64_t n;
+    if (!number_of(value, 64, &n) || n == 0) return false;
+    ebb__settings.background = (int)n;
+    return true;
+}
+
+static bool take_dirty(const char *value) {
+    static const char *const names[] = {
+        [DIRTY_OFF] = "off", [DIRTY_ALL] = "all", [DIRTY_KERNEL] = "kernel"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(value, names[i]) == 0) return ebb__settings.dirty = (enum dirty_mode)i, true;
+    return false;
+}
+
 static bool take_flag(const char *value, bool *flag) {
     uint64_t n;
     if (!number_of(value, 1, &n)) return false;
@@ -108,6 +133,9 @@ static const setting gc_settings[] = {
     {"limit", "a size such as 512MiB or 4GiB", take_limit},
     {"signal", "the number of a signal", take_signal},
     {"markers", "a number of threads from 1 to 64", take_markers},
+    {"background", "a number of threads from 1 to 64", take_background},
+    {"pause", "a number of milliseconds", take_pause},
+    {"dirty", "off, all or kernel", take_dirty},
     {"idle", "a number of seconds or off", take_idle},
     {NULL, NULL, NULL},
 };
@@ -166,6 +194,9 @@ void ebb__settings_start(void) {
     atomic_store_explicit(&ebb__settings.percent, 100, memory_order_relaxed);
     ebb__settings.signal = ebb__os_stop_default();
     ebb__settings.markers = (int)min_size(ebb__os_cpus(), 32);
+    ebb__settings.background = (int)max_size(ebb__os_cpus() / 4, 1);
+    ebb__settings.pause_ns = 1000000;
+    ebb__settings.dirty = DIRTY_KERNEL;
     ebb__settings.idle_seconds = 3;
     settings_read("EBB_GC", gc_settings);
     settings_read("EBB_DEBUG", debug_settings);

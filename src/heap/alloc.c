@@ -282,11 +282,13 @@ static bool large_free(void *p) {
         atomic_store_explicit(&span_alloc_bits(s)[0], 0, memory_order_relaxed);
         atomic_store_explicit(&span_mark_bits(s)[0], 0, memory_order_relaxed);
     }
+    bool wait = atomic_load_explicit(&ebb__heap_marking, memory_order_relaxed);
+    if (ours && wait) span_touch(s); /* the sweep sees to it */
     ebb__os_unlock(&z->lock);
     if (ours) {
         atomic_fetch_add_explicit(&ebb__heap_freed_bytes, s->stride, memory_order_relaxed);
         atomic_fetch_add_explicit(&ebb__heap_freed_objects, 1, memory_order_relaxed);
-        ebb__pages_free(s);
+        if (!wait) ebb__pages_free(s);
     }
     ebb__critical_leave();
     return ours;
@@ -312,7 +314,8 @@ static bool large_resize(span *s, size_t size) {
     uintptr_t start = span_start(s);
     ebb__critical_enter();
     bool fits = pages <= s->pages || ebb__pages_extend(s, pages - s->pages);
-    if (pages < s->pages) ebb__pages_trim(s, s->pages - pages);
+    bool cuts = pages < s->pages && !atomic_load_explicit(&ebb__heap_marking, memory_order_relaxed);
+    if (cuts) ebb__pages_trim(s, s->pages - pages);
     if (fits) {
         size_t end = min_size(s->stride, (size_t)s->pages << PAGE_SHIFT);
         if (size < end) memset((void *)(start + size), 0, end - size);
@@ -365,10 +368,10 @@ void ebb__heap_each(enum ebb__use use, void (*visit)(void *start, size_t size, v
     for (uint32_t n = 1; n < ebb__space.span_count; n++) {
         span *s = span_at(n);
         if (s->state < SPAN_SMALL || s->bin->layout->use != use) continue;
-        for (uint32_t i = 0; i < s->count; i++)
-            if (atomic_load_explicit(&span_alloc_bits(s)[i / 64], memory_order_relaxed) >>
-                    (i % 64) &
-                1)
-                visit((void *)object_base(s, i), object_room(s), arg);
+        for (uint32_t w = 0; w * 64 < s->count; w++)
+            for (uint64_t live = span_live_bits(s, w); live; live &= live - 1) {
+                uint32_t index = w * 64 + (uint32_t)__builtin_ctzll(live);
+                visit((void *)object_base(s, index), object_room(s), arg);
+            }
     }
 }

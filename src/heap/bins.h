@@ -85,17 +85,21 @@ EBB__SHARED bool ebb__slot_refill(heap_thread *t, slot *slot, heap_bin *bin);
 /* Gives back what the slot holds. */
 EBB__SHARED void ebb__slot_release(heap_thread *t, slot *slot);
 
-/* In a stop, after marking: if nothing in the slot's span is marked, gives the span back; its
- * objects are for the sweep. A thread that was stopped on the way to take an object from the run
- * has that object's address in a register, so it is marked, and the span is not empty. False:
- * nothing done. */
+/* In a stop, after marking and before the epoch changes: if nothing in the slot's span is marked,
+ * gives the span back; its objects are for the sweep. A thread that was stopped on the way to take
+ * an object from the run has that object's address in a register, so it is marked, and the span is
+ * not empty. False: nothing done. */
 EBB__SHARED bool ebb__slot_drop_empty(heap_thread *t, slot *slot);
 
 /* Frees one small object: clears its bit. False when it was free already. */
 EBB__SHARED bool ebb__span_free_object(span *s, uint32_t index);
 
-/* What was not marked becomes free, marks are cleared; an empty span's pages go to the page lists.
- * The world is stopped or nobody else can reach the span. Returns objects freed. */
-EBB__SHARED uint32_t ebb__span_sweep(span *s);
+/* Sweeps the span of this record if there is one that waits for it: what has no mark becomes free,
+ * an empty span's pages go to the page lists. Any record may be passed, at any time but while the
+ * collector marks. True when it did. */
+EBB__SHARED bool ebb__span_sweep(span *s);
+
+/* In a stop, when the epoch has changed: sweeps the span that a slot owns, all but its run. */
+EBB__SHARED void ebb__slot_sweep(slot *slot);
 
 #endif

@@ -32,6 +32,10 @@ EBB__SHARED extern _Atomic(size_t) ebb__heap_claimed;
 /* Objects and bytes freed since the start, by the sweep and by ebb_free; relaxed. */
 EBB__SHARED extern _Atomic(uint64_t) ebb__heap_freed_bytes, ebb__heap_freed_objects;
 
+/* The collector looks at spans beside the program: none is freed or cut until it has ended. Set
+ * before a stop that precedes the marking, so that critical sections see it in time; relaxed. */
+EBB__SHARED extern _Atomic(bool) ebb__heap_marking;
+
 /* Set when a stress mode is on: runs are one object long, so that each allocation is slow. */
 EBB__SHARED extern bool ebb__heap_stressed;
 

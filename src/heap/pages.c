@@ -262,8 +262,9 @@ void ebb__pages_publish(span *s, enum span_state state) {
     zone *z = &ebb__space.zones[s->zone];
     ebb__critical_lock(&z->lock);
     resident_set(s->first_page, s->pages);
-    s->state = (uint8_t)state;
     uint32_t number = span_number(s);
+    span_touch(s);
+    __atomic_store_n(&s->state, (uint8_t)state, __ATOMIC_RELEASE);
     for (uint32_t i = 0; i < s->pages; i++) span_of_set(s->first_page + i, number);
     ebb__critical_unlock(&z->lock);
 }
@@ -274,6 +275,8 @@ void ebb__pages_free(span *s) {
     ebb__critical_lock(&z->lock);
     z->in_use_pages -= s->pages;
     s->state = SPAN_UNUSED;
+    span_bit_clear(ebb__space.young, span_number(s));
+    span_bit_clear(ebb__space.exposed, span_number(s));
     run_free(z, span_number(s), s->first_page, s->pages, now);
     ebb__critical_unlock(&z->lock);
 }

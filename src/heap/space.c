@@ -6,14 +6,17 @@
 
 space ebb__space;
 
-enum { GROW_PAGES = 512 }; /* 4 MiB */
+enum {
+    GROW_PAGES = 512,        /* 4 MiB */
+    RECORDS_STEP = 64 * 1024 /* bytes of span records, and of bits for them, at a time */
+};
 #define ZONE_MAX  ((size_t)1 << 40)
 #define ZONE_MIN  (64 * MIB)
 #define HUGE_FROM (16 * MIB) /* zones grow by huge pages beyond this size */
 
 /* Where the tables lie behind the zones, as offsets, for zones of a given size. */
 struct space_plan {
-    size_t span_of, spans, resident, alloc, mark, huge_off, total;
+    size_t span_of, spans, resident, alloc, mark, huge_off, young, exposed, total;
 };
 
 static struct space_plan space_plan(size_t zone_bytes) {
@@ -22,6 +25,8 @@ static struct space_plan space_plan(size_t zone_bytes) {
     size_t at = 2 * zone_bytes;
     p.alloc = at, at += pages * BITMAP_BYTES;
     p.mark = at, at += pages * BITMAP_BYTES;
+    p.young = at, at += round_up(pages / 8 + 1, RECORDS_STEP);
+    p.exposed = at, at += round_up(pages / 8 + 1, RECORDS_STEP);
     p.spans = at, at += round_up((pages + 1) * sizeof(span), 64 * KIB);
     p.span_of = at, at += round_up(pages * sizeof(uint32_t), 64 * KIB);
     p.resident = at, at += round_up(pages / 8, 64 * KIB);
@@ -41,6 +46,8 @@ static void space_adopt(char *start, size_t zone_bytes, const struct space_plan 
     sp->alloc = (void *)(start + p->alloc);
     sp->mark = (void *)(start + p->mark);
     sp->huge_off = (void *)(start + p->huge_off);
+    sp->young = (void *)(start + p->young);
+    sp->exposed = (void *)(start + p->exposed);
     uint32_t zone_pages = (uint32_t)(zone_bytes >> PAGE_SHIFT);
     for (uint32_t i = 0; i < ZONE_COUNT; i++) {
         sp->zones[i].first_page = i * zone_pages;
@@ -58,11 +65,13 @@ static int space_commit(char *start, const struct space_plan *p, size_t zone_byt
     bool whole = zone_bytes < ZONE_SMALL;
     struct {
         size_t at, bytes;
-    } parts[] = {{p->spans, 64 * KIB},
+    } parts[] = {{p->spans, RECORDS_STEP},
+                 {p->young, RECORDS_STEP},
+                 {p->exposed, RECORDS_STEP},
                  {p->huge_off, p->total - p->huge_off},
                  {p->span_of, whole ? p->huge_off - p->span_of : 0}};
     size_t done = 0;
-    for (int i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         if (parts[i].bytes == 0) continue;
         if (ebb__os_commit(start + parts[i].at, parts[i].bytes, OS_METADATA) != 0) {
             atomic_fetch_sub_explicit(&ebb__os_mapped[OS_METADATA], done, memory_order_relaxed);
@@ -81,7 +90,7 @@ int ebb__space_start(void) {
         if (!start) continue;
         if (space_commit(start, &plan, zone_bytes) != 0) return EBB_ENOMEM;
         space_adopt(start, zone_bytes, &plan);
-        ebb__space.span_count = 1;
+        ebb__space.span_count = 1; /* 0 is no span */
         return 0;
     }
     return EBB_ENOMEM;
@@ -128,18 +137,26 @@ int ebb__space_grow(zone *z, uint32_t pages) {
 
 /* --- Span records ---------------------------------------------------------------------------- */
 
+/* Commits what the record with the next number needs. [spans lock] */
+static bool records_grow(uint32_t number) {
+    space *sp = &ebb__space;
+    size_t used = number * sizeof(span), bits = number / 8;
+    if (number == 1 || used % RECORDS_STEP != 0) return true;
+    if (bits % RECORDS_STEP == 0 && number % 8 == 0 &&
+        (ebb__os_commit((char *)sp->young + bits, RECORDS_STEP, OS_METADATA) != 0 ||
+         ebb__os_commit((char *)sp->exposed + bits, RECORDS_STEP, OS_METADATA) != 0))
+        return false;
+    return ebb__os_commit((char *)sp->spans + used, RECORDS_STEP, OS_METADATA) == 0;
+}
+
 uint32_t ebb__span_new(void) {
     space *sp = &ebb__space;
     ebb__os_lock(&sp->spans_lock);
     uint32_t number = sp->span_free;
-    if (number) {
+    if (number)
         sp->span_free = span_at(number)->next;
-    } else {
-        size_t used = sp->span_count * sizeof(span);
-        if (used % (64 * KIB) != 0 || sp->span_count == 1 ||
-            ebb__os_commit((char *)sp->spans + used, 64 * KIB, OS_METADATA) == 0)
-            number = sp->span_count++;
-    }
+    else if (records_grow(sp->span_count))
+        number = sp->span_count++;
     ebb__os_unlock(&sp->spans_lock);
     if (number) *span_at(number) = (span){.state = SPAN_UNUSED};
     return number;

@@ -44,11 +44,11 @@ typedef struct span {
     uint8_t owned;                    /* SMALL: a thread allocates from it [bin lock] */
     uint8_t listed;                   /* SMALL: in its bin's list of spans with room [bin lock] */
     uint32_t count;                   /* objects; 1 for LARGE */
+    struct heap_bin *bin;             /* layout and class; null or a former one unless in use */
     union {
-        struct heap_bin *bin; /* SMALL, LARGE: layout and class */
-        uint64_t freed_ns;    /* FREE: when its youngest part became free [zone lock] */
+        uint64_t stride;
+        uint64_t freed_ns; /* FREE: when its youngest part became free [zone lock] */
     };
-    uint64_t stride;
     uint64_t reciprocal; /* SMALL: ceil(2^40 / stride) */
     union {
         uint32_t fresh_from;     /* SMALL: objects from here on were never handed out [owner] */
@@ -61,6 +61,8 @@ typedef struct span {
         };
         struct slot *owner; /* SMALL and owned: who allocates from it [bin lock] */
     };
+    _Atomic(uint32_t) swept; /* the epoch as of which its bits are right: see span_unswept */
+    uint8_t armed;           /* writes to it are noted, see gc/dirty.c [owner of the cycle] */
 } span;
 static_assert(sizeof(span) == 64, "one cache line a span");
 
@@ -84,7 +86,9 @@ typedef struct space {
     span *spans;                /* by number; 0 is no span */
     uint64_t *resident;
     _Atomic(uint64_t) *alloc, *mark;
-    uint64_t *huge_off; /* a bit a 2 MiB block: asked not to be huge */
+    uint64_t *huge_off;         /* a bit a 2 MiB block: asked not to be huge */
+    _Atomic(uint64_t) *young;   /* a bit a span: objects were handed out since it was swept */
+    _Atomic(uint64_t) *exposed; /* a bit a span: not armed, and has marks; see gc/dirty.c */
     zone zones[ZONE_COUNT];
     os_lock spans_lock; /* guards what follows */
     uint32_t span_count, span_free;
@@ -101,6 +105,11 @@ EBB__SHARED int ebb__space_grow(zone *z, uint32_t pages);
 /* A number for a new span record, 0 without memory; and giving one back. */
 EBB__SHARED uint32_t ebb__span_new(void);
 EBB__SHARED void ebb__span_delete(uint32_t number);
+
+/* What the collector calls the time: a cycle's number. A span whose bits are of an earlier one
+ * holds dead objects, if it was young or if that cycle was a full one. Changed in a stop; relaxed.
+ */
+EBB__SHARED extern _Atomic(uint32_t) ebb__epoch, ebb__epoch_full;
 
 EBB__INLINE uintptr_t page_address(uint32_t page) {
     return ebb__space.base + ((uintptr_t)page << PAGE_SHIFT);
@@ -134,7 +143,47 @@ EBB__INLINE uint32_t span_index(const span *s, uintptr_t address) {
     return (uint32_t)(((address - span_start(s)) * s->reciprocal) >> 40);
 }
 
-/* The span in use that contains address, or null. Any value may be asked about. */
+EBB__INLINE bool span_bit(_Atomic(uint64_t) *bits, uint32_t number) {
+    return atomic_load_explicit(&bits[number / 64], memory_order_relaxed) >> (number % 64) & 1;
+}
+
+EBB__INLINE void span_bit_set(_Atomic(uint64_t) *bits, uint32_t number) {
+    if (!span_bit(bits, number))
+        atomic_fetch_or_explicit(&bits[number / 64], (uint64_t)1 << (number % 64),
+                                 memory_order_relaxed);
+}
+
+EBB__INLINE void span_bit_clear(_Atomic(uint64_t) *bits, uint32_t number) {
+    if (span_bit(bits, number))
+        atomic_fetch_and_explicit(&bits[number / 64], ~((uint64_t)1 << (number % 64)),
+                                  memory_order_relaxed);
+}
+
+/* Whether objects of the span that have no mark are dead. False for one that nothing was swept of
+ * since, because nothing in it can have died: marks stay, and it was not allocated from. */
+EBB__INLINE bool span_unswept(const span *s) {
+    uint32_t swept = atomic_load_explicit(&s->swept, memory_order_relaxed);
+    uint32_t full = atomic_load_explicit(&ebb__epoch_full, memory_order_relaxed);
+    if (swept == atomic_load_explicit(&ebb__epoch, memory_order_relaxed)) return false;
+    return (int32_t)(swept - full) < 0 || span_bit(ebb__space.young, span_number(s));
+}
+
+/* The span is young from now on, its bits right as of now. It was swept, or nothing in it died. */
+EBB__INLINE void span_touch(span *s) {
+    uint32_t epoch = atomic_load_explicit(&ebb__epoch, memory_order_relaxed);
+    atomic_store_explicit(&s->swept, epoch, memory_order_relaxed);
+    span_bit_set(ebb__space.young, span_number(s));
+}
+
+/* The w-th word of the bits of the span's objects that are not known to be dead. */
+EBB__INLINE uint64_t span_live_bits(const span *s, uint32_t w) {
+    uint64_t alloc = atomic_load_explicit(&span_alloc_bits(s)[w], memory_order_relaxed);
+    uint64_t mark = atomic_load_explicit(&span_mark_bits(s)[w], memory_order_relaxed);
+    return span_unswept(s) ? alloc & mark : alloc;
+}
+
+/* The span in use that contains address, or null. Any value may be asked about, also while others
+ * make spans; while others free them the answer is good only for objects that the caller holds. */
 EBB__INLINE span *ebb__span_at(uintptr_t address) {
     const space *sp = &ebb__space;
     uintptr_t offset = address - sp->base;
@@ -144,8 +193,8 @@ EBB__INLINE span *ebb__span_at(uintptr_t address) {
     if (page - z->first_page >= __atomic_load_n(&z->used_pages, __ATOMIC_RELAXED)) return NULL;
     uint32_t number = atomic_load_explicit(&sp->span_of[page], memory_order_acquire);
     span *s = &sp->spans[number];
-    if (s->state < SPAN_SMALL || page - s->first_page >= s->pages) return NULL;
-    return s;
+    if (__atomic_load_n(&s->state, __ATOMIC_ACQUIRE) < SPAN_SMALL) return NULL;
+    return page - s->first_page < s->pages ? s : NULL;
 }
 
 /* The object that contains address (or that address is one past the end of): its number in *s. */
@@ -163,7 +212,8 @@ EBB__INLINE bool span_find(const span *s, uintptr_t address, uint32_t *index) {
  * span_of knows. *fresh says that all of it reads as zero. Null without memory. */
 EBB__SHARED span *ebb__pages_alloc(enum zone_id id, uint32_t pages, uint32_t align_pages,
                                    bool *fresh);
-/* Makes the span visible to lookups, when its fields are set. */
+/* Makes the span visible to lookups, when its fields are set: young, and as of this epoch. Its
+ * pages are not freed while the collector marks (ebb__heap_marking), but by the sweep after it. */
 EBB__SHARED void ebb__pages_publish(span *s, enum span_state state);
 EBB__SHARED void ebb__pages_free(span *s);
 

@@ -20,6 +20,8 @@
 _Atomic(size_t) ebb__heap_claimed;
 _Atomic(uint64_t) ebb__heap_freed_bytes, ebb__heap_freed_objects;
 bool ebb__heap_stressed;
+_Atomic(bool) ebb__heap_marking;
+_Atomic(uint32_t) ebb__epoch = 1, ebb__epoch_full = 1;
 
 /* --- Bits ------------------------------------------------------------------------------------- */
 
@@ -112,12 +114,91 @@ static span *small_span_new(heap_bin *bin, slot *owner) {
     return s;
 }
 
+/* Takes an empty span apart; its bits are clear. It is in no list. In a critical section. */
+static void span_retire(span *s) {
+    heap_bin *bin = s->bin;
+    bin->span_count--;
+    ebb__pages_free(s);
+}
+
+/* --- Sweeping ---------------------------------------------------------------------------------
+ */
+
+static bool marking(void) {
+    return atomic_load_explicit(&ebb__heap_marking, memory_order_relaxed);
+}
+
+/* Frees what has no mark but objects [from, to). Sets what is left in *kept. [bin lock, or world
+ * stopped] */
+static void span_clean(span *s, uint32_t from, uint32_t to, uint32_t *kept) {
+    _Atomic(uint64_t) *alloc = span_alloc_bits(s), *mark = span_mark_bits(s);
+    uint32_t freed = 0;
+    for (uint32_t w = 0; w * 64 < s->count; w++) {
+        uint64_t have = atomic_load_explicit(&alloc[w], memory_order_relaxed);
+        uint64_t live = atomic_load_explicit(&mark[w], memory_order_relaxed);
+        uint64_t keep = live;
+        if (from < (w + 1) * 64 && to > w * 64) keep |= bits_mask(w, from, to);
+        keep &= have;
+        *kept += (uint32_t)__builtin_popcountll(keep);
+        freed += (uint32_t)__builtin_popcountll(have & ~keep);
+        if (have != keep) atomic_store_explicit(&alloc[w], keep, memory_order_relaxed);
+        if (live & ~keep) atomic_store_explicit(&mark[w], live & keep, memory_order_relaxed);
+    }
+    atomic_store_explicit(&s->swept, atomic_load_explicit(&ebb__epoch, memory_order_relaxed),
+                          memory_order_relaxed);
+    if (freed == 0) return;
+    search_set(s, 0);
+    atomic_fetch_add_explicit(&ebb__heap_freed_objects, freed, memory_order_relaxed);
+    atomic_fetch_add_explicit(&ebb__heap_freed_bytes, freed * s->stride, memory_order_relaxed);
+}
+
+/* Holes beside objects that are old are used after a full cycle only: each would make a page dirty
+ * that is clean. */
+static bool span_offers_holes(const span *s) {
+    return !s->armed || atomic_load_explicit(&ebb__epoch_full, memory_order_relaxed) ==
+                            atomic_load_explicit(&ebb__epoch, memory_order_relaxed);
+}
+
+bool ebb__span_sweep(span *s) {
+    heap_bin *bin = __atomic_load_n(&s->bin, __ATOMIC_RELAXED);
+    uint32_t kept = 0;
+    if (!bin || !span_unswept(s)) return false;
+    ebb__critical_lock(bin->lock);
+    bool ours = s->state == SPAN_SMALL && s->bin == bin && !s->owned && span_unswept(s);
+    if (ours) {
+        span_clean(s, 0, 0, &kept);
+        span_bit_clear(ebb__space.young, span_number(s));
+        if (kept == 0) {
+            if (s->listed) partial_remove(bin, s);
+            span_retire(s);
+        } else if (!s->listed && kept < s->count && span_offers_holes(s)) {
+            partial_add(bin, s);
+        }
+    }
+    ebb__critical_unlock(bin->lock);
+    return ours;
+}
+
+void ebb__slot_sweep(slot *slot) {
+    uint32_t from = 0, to = 0, kept = 0;
+    span *s = slot->bin ? slot->span : NULL;
+    if (!s) return;
+    if (slot->cursor < slot->limit) {
+        from = (uint32_t)((slot->cursor - span_start(s)) / s->stride);
+        to = (uint32_t)((slot->limit - span_start(s)) / s->stride);
+    }
+    span_clean(s, from, to, &kept);
+}
+
 /* A span for a slot of the bin: one with room, or a new one. In a critical section. */
 static span *bin_take(heap_bin *bin, slot *owner) {
     ebb__os_lock(bin->lock);
     span *s = bin->partial ? span_at(bin->partial) : NULL;
     if (s) {
+        uint32_t kept = 0;
         partial_remove(bin, s);
+        if (span_unswept(s)) span_clean(s, 0, 0, &kept);
+        span_touch(s);
         s->owned = true;
         s->owner = owner;
     }
@@ -139,13 +220,6 @@ static void bin_put(heap_bin *bin, span *s) {
     if (bits_find(span_alloc_bits(s), search_get(s), s->count, false) < s->count)
         partial_add(bin, s);
     ebb__os_unlock(bin->lock);
-}
-
-/* Takes an empty span apart; its bits are clear. It is in no list. In a critical section. */
-static void span_retire(span *s) {
-    heap_bin *bin = s->bin;
-    bin->span_count--;
-    ebb__pages_free(s);
 }
 
 /* Sets the bounds of a slot's run. `changes` is odd meanwhile: pairs with slot_holds. Only the
@@ -221,6 +295,7 @@ static void run_undo(heap_thread *t, slot *slot) {
         uint32_t from = (uint32_t)((slot->cursor - span_start(s)) / s->stride);
         uint32_t to = (uint32_t)((slot->limit - span_start(s)) / s->stride);
         bits_clear(span_alloc_bits(s), from, to);
+        bits_clear(span_mark_bits(s), from, to); /* that a stray word may have set */
         if (from < search_get(s)) search_set(s, from);
         t->alloc_bytes -= slot->limit - slot->cursor;
         t->alloc_objects -= to - from;
@@ -299,40 +374,16 @@ bool ebb__span_free_object(span *s, uint32_t index) {
         if (index < search_get(s)) search_set(s, index);
         if (!s->owned && !s->listed) partial_add(bin, s);
         if (!s->owned && bits_count(bits, s->count) == 0) {
-            partial_remove(bin, s);
-            span_retire(s);
+            if (marking()) {
+                span_touch(s); /* the sweep sees to it */
+            } else {
+                partial_remove(bin, s);
+                span_retire(s);
+            }
         }
         atomic_fetch_add_explicit(&ebb__heap_freed_bytes, bin->stride, memory_order_relaxed);
         atomic_fetch_add_explicit(&ebb__heap_freed_objects, 1, memory_order_relaxed);
     }
     ebb__critical_unlock(bin->lock);
     return was;
-}
-
-uint32_t ebb__span_sweep(span *s) {
-    heap_bin *bin = s->bin;
-    _Atomic(uint64_t) *alloc = span_alloc_bits(s), *mark = span_mark_bits(s);
-    uint32_t freed = 0, kept = 0;
-    for (uint32_t w = 0; w * 64 < s->count; w++) {
-        uint64_t have = atomic_load_explicit(&alloc[w], memory_order_relaxed);
-        uint64_t live = atomic_load_explicit(&mark[w], memory_order_relaxed);
-        if (have) {
-            freed += (uint32_t)__builtin_popcountll(have & ~live);
-            kept += (uint32_t)__builtin_popcountll(live);
-            if (have != live) atomic_store_explicit(&alloc[w], live, memory_order_relaxed);
-        }
-        if (live) atomic_store_explicit(&mark[w], 0, memory_order_relaxed);
-    }
-    if (freed == 0 && kept > 0) return 0;
-    ebb__critical_lock(bin->lock);
-    search_set(s, 0);
-    if (s->owned) {
-    } else if (kept == 0) {
-        if (s->listed) partial_remove(bin, s);
-        span_retire(s);
-    } else if (!s->listed) {
-        partial_add(bin, s);
-    }
-    ebb__critical_unlock(bin->lock);
-    return freed;
 }

@@ -6,11 +6,15 @@
 #include "../map/map.h"
 #include "../../include/ebb/stats.h"
 
-static uint64_t bits_total(const span *s) {
+/* Objects that are not known to be dead, and those that are allocated. */
+static uint64_t bits_total(const span *s, uint64_t *allocated) {
     uint64_t n = 0;
-    for (uint32_t w = 0; w * 64 < s->count; w++)
-        n += (uint64_t)__builtin_popcountll(
+    *allocated = 0;
+    for (uint32_t w = 0; w * 64 < s->count; w++) {
+        n += (uint64_t)__builtin_popcountll(span_live_bits(s, w));
+        *allocated += (uint64_t)__builtin_popcountll(
             atomic_load_explicit(&span_alloc_bits(s)[w], memory_order_relaxed));
+    }
     return n;
 }
 
@@ -18,9 +22,10 @@ static void stats_spans(struct ebb_stats *out) {
     for (uint32_t n = 1; n < ebb__space.span_count; n++) {
         const span *s = span_at(n);
         if (s->state < SPAN_SMALL) continue;
-        uint64_t have = bits_total(s);
-        out->live_objects += have;
-        out->live += have * s->stride;
+        uint64_t have, live = bits_total(s, &have);
+        out->live_objects += live;
+        out->live += live * s->stride;
+        out->dead += (have - live) * s->stride;
         out->slots_free += (s->count - have) * s->stride;
     }
 }
@@ -89,7 +94,7 @@ static void stats_stopped(const root_set *roots, void *arg) {
     stats_spans(out);
     stats_threads(out);
     stats_collector(out);
-    out->tail_waste = out->heap_used - out->live - out->slots_free;
+    out->tail_waste = out->heap_used - out->live - out->dead - out->slots_free;
 }
 
 void ebb_stats(struct ebb_stats *out) {

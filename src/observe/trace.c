@@ -1,8 +1,8 @@
 /* trace.c - EBB_DEBUG=gctrace=1: a line a cycle, in the order that readers of Go's know.
  * docs/design.md, "Trace".
  *
- *   gc N @SECONDSs P%: STOP+MARK+SWEEP ms clock, CPU ms cpu, START->END->LIVE MB, GOAL MB goal,
- *   STACKS MB stacks, ROOTS MB roots, N P, name=value … */
+ *   gc N @SECONDSs P%: OPEN+MARK+STOP ms clock, ASSIST+CPU ms cpu, START->END->LIVE MB, GOAL MB
+ * goal, STACKS MB stacks, ROOTS MB roots, N P name=value … */
 #include "../gc/collector.h"
 
 static const char *const cause_names[CAUSE_COUNT] = {
@@ -23,14 +23,19 @@ static void trace_print(const cycle_record *r) {
     double share = 100.0 * (double)ebb__cycle.cpu_ns / ((double)age * (double)ebb__os_cpus());
     char goal[32] = "0 MB";
     if (r->goal < SIZE_MAX / 2) snprintf(goal, sizeof goal, "%.0f MB", mb(r->goal));
-    ebb__print("gc %llu @%.3fs %.0f%%: %.3f+%.3f+%.3f ms clock, %.3f ms cpu, %.0f->%.0f->%.0f MB, "
-               "%s goal, %.1f MB stacks, %.1f MB roots, %u P cause=%s freed=%zu footprint=%zu "
-               "pause_ms=%.3f finalizers=%llu",
-               (unsigned long long)r->number, (double)age / 1e9, share, ms(r->stop_ns),
-               ms(r->mark_ns), ms(r->sweep_ns), ms(r->cpu_ns), mb(r->heap_before),
-               mb(r->heap_after), mb(r->live), goal, mb(r->stack_bytes), mb(r->root_bytes),
-               r->markers, cause_names[r->cause], r->freed_bytes, r->footprint, ms(r->pause_ns),
-               (unsigned long long)r->finalizers_due);
+    ebb__print(
+        "gc %llu @%.3fs %.0f%%: %.3f+%.3f+%.3f ms clock, %.3f+%.3f ms cpu, "
+        "%.0f->%.0f->%.0f MB, %s goal, %.1f MB stacks, %.1f MB roots, %u P cause=%s kind=%s "
+        "sweep_ms=%.3f wait_ms=%.3f dirty=%zu dirty_last=%zu rounds=%u freed=%zu "
+        "footprint=%zu pause_ms=%.3f finalizers=%llu",
+        (unsigned long long)r->number, (double)age / 1e9, share, ms(r->open_ns), ms(r->mark_ns),
+        ms(r->pause_ns), ms(r->assist_ns), ms(r->cpu_ns), mb(r->heap_before), mb(r->heap_after),
+        mb(r->live), goal, mb(r->stack_bytes), mb(r->root_bytes), r->markers, cause_names[r->cause],
+        r->beside ? r->full ? "full" : "minor"
+        : r->full ? "full-stopped"
+                  : "minor-stopped",
+        ms(r->sweep_ns), ms(r->wait_ns), r->dirty_pages, r->dirty_last, r->rounds, r->freed_bytes,
+        r->footprint, ms(max_size(r->open_ns, r->pause_ns)), (unsigned long long)r->finalizers_due);
 }
 
 static void trace_cycle_end(const cycle_record *record) {

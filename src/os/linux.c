@@ -15,6 +15,7 @@
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -114,6 +115,12 @@ void *ebb__os_resident(void *start, void *end, void **stop) {
     }
     *stop = end;
     return found ? found : end;
+}
+
+size_t ebb__os_peek(void *to, uintptr_t from, size_t size) {
+    struct iovec local = {to, size}, remote = {(void *)from, size};
+    ssize_t n = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
+    return n > 0 ? (size_t)n : 0;
 }
 
 size_t ebb__os_rss(void) {

@@ -74,7 +74,8 @@ typedef struct dirty_watch {
 
 /* Written at start and by ebb__os_dirty_forked, when no other thread uses it. */
 static dirty_watch dirty_now = DIRTY_NONE;
-static uintptr_t dirty_start, dirty_end; /* end is 0 where the start failed */
+/* In pages, so that nobody takes them for references; end is 0 where the start failed. */
+static uintptr_t dirty_start_page, dirty_end_page;
 
 /* --- System calls -----------------------------------------------------------------------------
  * All return -1 and errno when they fail. */
@@ -285,19 +286,20 @@ static void dirty_stop(void) {
 }
 
 static const char *dirty_begin(bool try) {
+    size_t page = ebb__os_page_size();
     const char *why = dirty_open();
     if (!why && try) why = dirty_trial();
-    if (!why && dirty_register(dirty_start, dirty_end) != 0)
+    if (!why && dirty_register(dirty_start_page * page, dirty_end_page * page) != 0)
         why = "userfaultfd: the heap could not be registered";
     if (why) dirty_stop();
     return why;
 }
 
 int ebb__os_dirty_start(uintptr_t start, uintptr_t end, const char **why) {
-    dirty_start = start;
-    dirty_end = end;
+    dirty_start_page = start / ebb__os_page_size();
+    dirty_end_page = end / ebb__os_page_size();
     *why = dirty_begin(true);
-    if (*why) dirty_end = 0;
+    if (*why) dirty_end_page = 0;
     return *why ? EBB_ESYSTEM : 0;
 }
 
@@ -306,7 +308,7 @@ bool ebb__os_dirty_works(void) {
 }
 
 int ebb__os_dirty_forked(void) {
-    if (!dirty_end) return EBB_ESYSTEM;
+    if (!dirty_end_page) return EBB_ESYSTEM;
     dirty_stop();
     return dirty_begin(false) ? EBB_ESYSTEM : 0;
 }

@@ -38,6 +38,10 @@ EBB__SHARED void ebb__os_huge(void *start, size_t size, bool wanted);
  * where the run begins and sets *stop to where it ends; returns end when there is none. */
 EBB__SHARED void *ebb__os_resident(void *start, void *end, void **stop);
 
+/* Copies up to size bytes from memory that may not be there. Returns how many: fewer up to the
+ * first page that is missing, or 0 where the system refuses. */
+EBB__SHARED size_t ebb__os_peek(void *to, uintptr_t from, size_t size);
+
 /* Resident bytes of the process. 0 where the system does not tell. */
 EBB__SHARED size_t ebb__os_rss(void);
 

@@ -1,0 +1,283 @@
+/* dirty.c - which old objects may have changed: the collector's write barrier, by pages.
+ * docs/design.md, "Dirty pages".
+ *
+ * Objects that survived a cycle keep their marks, and what they refer to was marked with them. That
+ * stays true of a page that nobody writes to, so only marked objects on pages that were written
+ * have to be looked at again, in the part that lies there.
+ *
+ *   armed     a span, the writes to which the system notes; its pages are in a range of `armed`
+ *   exposed   a span that is not armed and holds marked objects: all of it counts as written
+ *
+ * A span is armed when it is first found to hold something that survives, not when it is made: the
+ * first write to an armed page costs a microsecond, and most young objects die unarmed. Always is a
+ * page armed before what stands on it is looked at: a write is then either seen by the look, or
+ * noted. */
+#include "collector.h"
+#include "../os/dirty.h"
+
+enum { RANGES_MOST = 2048, WALK_STEP = 2048 };
+#define RANGE_GAP  ((uintptr_t)256 * 1024)
+#define LOOK_PIECE ((uintptr_t)64 * 1024 * 1024)
+
+static struct {
+    enum dirty_mode mode;
+    bool started, sparse;
+    const char *why;   /* it is not in force; null: it is */
+    os_ranges armed;   /* small spans; ascending after a rebuild, then as they come [owner] */
+    os_ranges large;   /* large objects, which may have pages that nobody touched [owner, lock] */
+    os_ranges changed; /* as of the last look [owner, lock] */
+    _Atomic(size_t) last_pages;
+    os_lock lock; /* while several mark or look */
+} dirty;
+
+bool ebb__dirty_in_force(void) {
+    return dirty.mode != DIRTY_OFF;
+}
+
+enum dirty_mode ebb__dirty_mode(const char **why) {
+    *why = dirty.why;
+    return dirty.started ? dirty.mode : ebb__settings.dirty;
+}
+
+/* On the first cycle, not at the start: programs that never collect do not pay for it. */
+void ebb__dirty_start(void) {
+    if (dirty.started) return;
+    dirty.started = true;
+    dirty.mode = ebb__settings.dirty;
+    if (dirty.mode == DIRTY_OFF) dirty.why = "switched off by EBB_GC";
+    if (dirty.mode != DIRTY_KERNEL) return;
+    if (ebb__os_dirty_start(ebb__space.base, ebb__space.middle, &dirty.why) == 0) return;
+    dirty.mode = DIRTY_OFF;
+}
+
+/* --- Harvests ----------------------------------------------------------------------------------
+ */
+
+static bool range_append(os_ranges *list, uintptr_t start, uintptr_t end, uintptr_t gap) {
+    os_range *last = list->count ? &list->items[list->count - 1] : NULL;
+    if (last && start >= last->start && start <= last->end + gap) {
+        last->end = max_size(last->end, end);
+        return true;
+    }
+    return ebb__os_ranges_add(list, start, end);
+}
+
+static void changed_add(uintptr_t start, uintptr_t end, void *pages) {
+    *(size_t *)pages += (end - start) / ebb__os_page_size();
+    range_append(&dirty.changed, start, end, 0);
+}
+
+static void changed_add_locked(uintptr_t start, uintptr_t end, void *pages) {
+    ebb__critical_lock(&dirty.lock);
+    changed_add(start, end, pages);
+    ebb__critical_unlock(&dirty.lock);
+}
+
+static bool range_arm(uintptr_t start, uintptr_t end) {
+    return dirty.mode == DIRTY_ALL || ebb__os_dirty_arm(start, end) == 0;
+}
+
+/* One piece of an armed range: in the stop only looked at, for arming again makes the other
+ * processors forget addresses; what is found then is found again by the next cycle. */
+static void piece_look(os_range r, bool large, bool last, size_t *pages) {
+    os_dirty_visit visit = last ? changed_add_locked : changed_add;
+    size_t before = *pages;
+    int error = EBB_ESYSTEM;
+    if (dirty.mode == DIRTY_KERNEL)
+        error = last    ? ebb__os_dirty_peek(r.start, r.end, visit, pages)
+                : large ? ebb__os_dirty_harvest_sparse(r.start, r.end, visit, pages)
+                        : ebb__os_dirty_harvest(r.start, r.end, visit, pages);
+    if (error == 0) return;
+    *pages = before;
+    visit(r.start, r.end, pages);
+}
+
+static size_t ranges_look(const os_ranges *list, bool large) {
+    size_t pages = 0;
+    for (size_t i = 0; i < list->count; i++) piece_look(list->items[i], large, false, &pages);
+    return pages;
+}
+
+/* Every parts-th piece, of all ranges. */
+static void last_look_part(unsigned part, unsigned parts) {
+    size_t pages = 0, n = 0;
+    for (int large = 0; large < 2; large++) {
+        const os_ranges *list = large ? &dirty.large : &dirty.armed;
+        for (size_t i = 0; i < list->count; i++)
+            for (os_range r = list->items[i]; r.start < r.end; r.start += LOOK_PIECE, n++)
+                if (n % parts == part)
+                    piece_look((os_range){r.start, min_size(r.end, r.start + LOOK_PIECE)}, large,
+                               true, &pages);
+    }
+    atomic_fetch_add_explicit(&dirty.last_pages, pages, memory_order_relaxed);
+}
+
+/* --- Exposed spans -----------------------------------------------------------------------------
+ */
+
+/* The range of an exposed span that is in use; of those that a thread allocates from only if asked
+ * for. Frees take the zone's lock, so what is found in use stays so until it is let go. */
+static bool exposed_range(uint32_t number, bool owned_too, os_range *range) {
+    zone *z = &ebb__space.zones[ZONE_SCAN];
+    const span *s = span_at(number);
+    ebb__critical_lock(&z->lock);
+    bool good = s->state >= SPAN_SMALL && s->zone == ZONE_SCAN && (owned_too || !s->owned);
+    if (good)
+        *range = (os_range){span_start(s), span_start(s) + ((uintptr_t)s->pages << PAGE_SHIFT)};
+    ebb__critical_unlock(&z->lock);
+    return good;
+}
+
+static void armed_set(uintptr_t start, uintptr_t end) {
+    zone *z = &ebb__space.zones[ZONE_SCAN];
+    ebb__critical_lock(&z->lock);
+    for (uintptr_t at = start; at < end;) {
+        span *s = ebb__span_at(at);
+        if (s) __atomic_store_n(&s->armed, 1, __ATOMIC_RELEASE);
+        at = s ? span_start(s) + ((uintptr_t)s->pages << PAGE_SHIFT) : at + PAGE;
+    }
+    ebb__critical_unlock(&z->lock);
+}
+
+/* Arms a run of exposed spans; what cannot be armed stays exposed. */
+static void exposed_arm(os_range r) {
+    if (range_arm(r.start, r.end) && range_append(&dirty.armed, r.start, r.end, 0)) {
+        armed_set(r.start, r.end);
+        return;
+    }
+    for (uintptr_t at = r.start; at < r.end; at += PAGE) {
+        const span *s = ebb__span_at(at);
+        if (s) span_bit_set(ebb__space.exposed, span_number(s));
+    }
+}
+
+/* Adds the exposed spans to what changed; with `arm`, from then on writes to them are noted. */
+static size_t exposed_take(bool arm) {
+    size_t pages = 0;
+    os_range run = {0, 0}, r;
+    for (uint32_t w = 0; w < ebb__space.span_count; w += 64) {
+        uint64_t bits = atomic_load_explicit(&ebb__space.exposed[w / 64], memory_order_relaxed);
+        for (; bits; bits &= bits - 1) {
+            uint32_t number = w + (uint32_t)__builtin_ctzll(bits);
+            if (!exposed_range(number, !arm, &r)) continue;
+            if (arm) span_bit_clear(ebb__space.exposed, number);
+            if (r.start != run.end) {
+                if (arm && run.end) exposed_arm(run);
+                if (run.end) changed_add(run.start, run.end, &pages);
+                run.start = r.start;
+            }
+            run.end = r.end;
+        }
+    }
+    if (arm && run.end) exposed_arm(run);
+    if (run.end) changed_add(run.start, run.end, &pages);
+    return pages;
+}
+
+void ebb__dirty_expose(span *s, bool beside) {
+    if (dirty.mode == DIRTY_OFF) return;
+    uintptr_t start = span_start(s), end = start + ((uintptr_t)s->pages << PAGE_SHIFT);
+    bool arm = beside && s->state == SPAN_LARGE && range_arm(start, end);
+    if (arm) {
+        ebb__critical_lock(&dirty.lock);
+        arm = ebb__os_ranges_add(&dirty.large, start, end);
+        ebb__critical_unlock(&dirty.lock);
+    }
+    if (arm)
+        __atomic_store_n(&s->armed, 1, __ATOMIC_RELEASE);
+    else
+        span_bit_set(ebb__space.exposed, span_number(s));
+}
+
+/* --- The walk over all spans, in steps under the zone's lock ------------------------------------
+ */
+
+/* Lists the spans that are to be armed: all small ones that no thread allocates from, or those that
+ * are armed already. Large ones are armed when they are marked. */
+static uint32_t walk_step(uint32_t page, bool all) {
+    const zone *z = &ebb__space.zones[ZONE_SCAN];
+    for (int i = 0; i < WALK_STEP && page < z->used_pages; i++) {
+        span *s = span_at(
+            atomic_load_explicit(&ebb__space.span_of[z->first_page + page], memory_order_relaxed));
+        uintptr_t start = span_start(s), end = start + ((uintptr_t)s->pages << PAGE_SHIFT);
+        bool wanted = all ? s->state == SPAN_SMALL && !s->owned : s->armed;
+        if (s->state < SPAN_SMALL) wanted = false;
+        if (all) s->armed = 0;
+        bool large = s->state == SPAN_LARGE;
+        if (wanted)
+            range_append(large ? &dirty.large : &dirty.armed, start, end, large ? 0 : RANGE_GAP);
+        page += s->pages;
+    }
+    return page;
+}
+
+static void armed_rebuild(bool all) {
+    zone *z = &ebb__space.zones[ZONE_SCAN];
+    dirty.armed.count = dirty.large.count = 0;
+    dirty.armed.failed = dirty.large.failed = false;
+    for (uint32_t page = 0; page < z->used_pages;) {
+        ebb__critical_lock(&z->lock);
+        page = walk_step(page, all);
+        ebb__critical_unlock(&z->lock);
+    }
+}
+
+/* --- What a cycle asks ---------------------------------------------------------------------------
+ */
+
+bool ebb__dirty_arm_all(void) {
+    uint32_t words = (ebb__space.span_count + 63) / 64;
+    for (uint32_t w = 0; w < words; w++)
+        atomic_store_explicit(&ebb__space.exposed[w], 0, memory_order_relaxed);
+    if (dirty.mode == DIRTY_OFF) return true;
+    armed_rebuild(true);
+    dirty.changed.count = 0;
+    dirty.changed.failed = false;
+    os_ranges list = dirty.armed;
+    dirty.armed.count = 0;
+    for (size_t i = 0; i < list.count; i++) {
+        os_range r = list.items[i];
+        if (!range_arm(r.start, r.end)) continue;
+        dirty.armed.items[dirty.armed.count++] = r;
+        armed_set(r.start, r.end);
+    }
+    return !dirty.armed.failed;
+}
+
+/* Drops ranges of large objects that are no more. */
+static void large_prune(void) {
+    size_t kept = 0;
+    for (size_t i = 0; i < dirty.large.count; i++) {
+        os_range r = dirty.large.items[i];
+        const span *s = ebb__span_at(r.start);
+        if (s && s->state == SPAN_LARGE && s->armed && span_start(s) == r.start)
+            dirty.large.items[kept++] = r;
+    }
+    dirty.large.count = kept;
+}
+
+size_t ebb__dirty_look(bool last) {
+    dirty.changed.count = 0;
+    dirty.changed.failed = false;
+    large_prune();
+    if (!last && dirty.armed.count + dirty.large.count > RANGES_MOST) armed_rebuild(false);
+    if (!last) {
+        size_t pages = ranges_look(&dirty.armed, false) + ranges_look(&dirty.large, true);
+        return pages + exposed_take(true);
+    }
+    atomic_store_explicit(&dirty.last_pages, 0, memory_order_relaxed);
+    ebb__mark_parallel(last_look_part, 0);
+    return atomic_load_explicit(&dirty.last_pages, memory_order_relaxed) + exposed_take(false);
+}
+
+const os_ranges *ebb__dirty_changed(void) {
+    return dirty.changed.failed || dirty.armed.failed || dirty.large.failed ? NULL : &dirty.changed;
+}
+
+void ebb__dirty_forked(void) {
+    dirty.lock = (os_lock){0};
+    dirty.armed = dirty.large = dirty.changed = (os_ranges){0}; /* that others were changing */
+    if (dirty.mode != DIRTY_KERNEL || ebb__os_dirty_forked() == 0) return;
+    dirty.mode = DIRTY_OFF;
+    dirty.why = "could not be set up again after fork";
+}

@@ -1,0 +1,253 @@
+/* pace.c - when there is a cycle, how much may be allocated while it runs, and the limit.
+ * docs/design.md, "Pacing".
+ *
+ *   claimed   what threads took since the last stop
+ *   room      what they may take before the heap is at its goal
+ *   trigger   what they have taken when a cycle begins; before room, by what the last one cost
+ *
+ * While a cycle marks, what may be claimed grows from trigger to room as the marking goes on. A
+ * thread that is ahead of that helps marking; at room it waits until the cycle has ended. The goal
+ * comes from what was found reachable, never from what was born meanwhile, so a slow cycle does not
+ * raise it; and helping is never switched off. */
+#include "collector.h"
+
+#define GOAL_MIN ((size_t)16 * MIB)
+
+enum { HELP_ITEMS = 2000 };
+
+static struct {
+    _Atomic(size_t) begun_at;   /* claimed when this cycle began; relaxed */
+    _Atomic(uint64_t) expected; /* bytes that it will mark; relaxed */
+    uint64_t marked[2];         /* bytes that the last minor and full one marked [owner] */
+    size_t claimed_beside[2];   /* bytes that were claimed while they did [owner] */
+    _Atomic(uint64_t) assist_ns, wait_ns; /* relaxed */
+    uint64_t yield_first; /* bytes freed by the first minor cycle after a full one [owner] */
+    bool poor;            /* minor cycles do not pay any more [owner] */
+    _Atomic(uint64_t) vain_since_ns, vain_cost_ns; /* full cycles at the limit that gave little */
+    _Atomic(uint32_t) vain;                        /* how many in a row; relaxed, as the others */
+} pace;
+
+static _Atomic(ebb_limit_handler) limit_handler;
+static _Atomic(void *) limit_arg;
+
+static size_t claimed_now(void) {
+    return atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
+}
+
+/* --- The goal ----------------------------------------------------------------------------------
+ */
+
+/* What may be claimed before the limit is near, if `live` bytes stay. */
+static size_t limit_room(size_t live) {
+    size_t limit = atomic_load_explicit(&ebb__space_limit, memory_order_relaxed);
+    if (limit == SIZE_MAX) return SIZE_MAX;
+    size_t other = ebb__space_footprint() -
+                   (atomic_load_explicit(&ebb__resident_pages, memory_order_relaxed) << PAGE_SHIFT);
+    size_t taken = live + live / 32 + other + limit / 64;
+    return max_size(limit > taken ? limit - taken : 0, MIB);
+}
+
+void ebb__pace_set(size_t live) {
+    int percent = atomic_load_explicit(&ebb__settings.percent, memory_order_relaxed);
+    size_t base = live + ebb__cycle_roots.bytes;
+    size_t room = percent < 0 ? SIZE_MAX / 2 : max_size(base / 100 * (size_t)percent, GOAL_MIN);
+    size_t limit = limit_room(live);
+    bool bounded = percent >= 0 || limit != SIZE_MAX;
+    room = min_size(room, limit);
+    /* As much as the last cycles claimed beside, and half again, is kept for the next one. */
+    size_t beside = max_size(pace.claimed_beside[0], pace.claimed_beside[1]);
+    size_t reserve = min_size(beside + beside / 2, room / 4 * 3);
+    atomic_store_explicit(&ebb__cycle.goal, bounded ? live + room : SIZE_MAX, memory_order_relaxed);
+    atomic_store_explicit(&ebb__cycle.room, room, memory_order_relaxed);
+    atomic_store_explicit(&ebb__cycle.trigger, room - reserve, memory_order_relaxed);
+}
+
+/* A cycle could not be made: not again with every allocation, but when as much was claimed again.
+ */
+void ebb__pace_put_off(void) {
+    size_t room = 2 * max_size(claimed_now(), GOAL_MIN);
+    atomic_store_explicit(&ebb__cycle.trigger, room, memory_order_relaxed);
+    atomic_store_explicit(&ebb__cycle.room, room, memory_order_relaxed);
+}
+
+/* --- Which cycle ---------------------------------------------------------------------------------
+ */
+
+bool ebb__pace_full(void) {
+    const cycle_state *c = &ebb__cycle;
+    return c->live_full == 0 || c->last.live / 4 > c->live_full / 3 || pace.poor;
+}
+
+/* Marking goes at about a byte a nanosecond. */
+bool ebb__pace_small(void) {
+    size_t live = ebb__cycle.cycles ? ebb__cycle.last.live : claimed_now() / 8;
+    return live < ebb__settings.pause_ns;
+}
+
+void ebb__pace_begin(const cycle_record *r) {
+    uint64_t expected = r->full ? ebb__cycle.last.live : pace.marked[0];
+    atomic_store_explicit(&pace.expected, max_size(expected, MIB), memory_order_relaxed);
+    atomic_store_explicit(&pace.begun_at, claimed_now(), memory_order_relaxed);
+}
+
+/* A minor cycle pays while it frees a third of what the first one after a full one did. */
+static void yield_note(const cycle_record *r, size_t marked, size_t claimed) {
+    size_t yield = claimed > marked ? claimed - marked : 0;
+    if (r->full) {
+        pace.yield_first = 0;
+        pace.poor = false;
+    } else if (pace.yield_first == 0) {
+        pace.yield_first = max_size(yield, 1);
+    } else {
+        pace.poor = yield < pace.yield_first / 3;
+    }
+}
+
+void ebb__pace_end(cycle_record *r) {
+    size_t claimed = claimed_now(), marked = r->live;
+    size_t begun = atomic_load_explicit(&pace.begun_at, memory_order_relaxed);
+    r->assist_ns = atomic_exchange_explicit(&pace.assist_ns, 0, memory_order_relaxed);
+    r->wait_ns = atomic_exchange_explicit(&pace.wait_ns, 0, memory_order_relaxed);
+    pace.marked[r->full] = marked;
+    pace.claimed_beside[r->full] = r->beside && claimed > begun ? claimed - begun : 0;
+    yield_note(r, marked, claimed);
+    if (!r->full) r->live += ebb__cycle.last.live;
+    if (r->full) ebb__cycle.live_full = max_size(r->live, 1);
+    atomic_store_explicit(&ebb__heap_claimed, 0, memory_order_relaxed);
+    ebb__pace_set(r->live);
+}
+
+/* --- Claims --------------------------------------------------------------------------------------
+ */
+
+/* What may be claimed while the cycle is as far as it is. */
+static size_t allowed(size_t room) {
+    size_t begun = atomic_load_explicit(&pace.begun_at, memory_order_relaxed);
+    uint64_t expected = atomic_load_explicit(&pace.expected, memory_order_relaxed);
+    double done = (double)min_size(ebb__mark_progress(), expected) / (double)expected;
+    return begun < room ? begun + (size_t)((double)(room - begun) * done) : room;
+}
+
+static bool ahead(size_t bytes) {
+    enum phase phase = ebb__cycle_phase();
+    if (phase == PHASE_IDLE || phase == PHASE_SWEEP) return false;
+    size_t room = atomic_load_explicit(&ebb__cycle.room, memory_order_relaxed);
+    size_t claimed = claimed_now() + bytes;
+    return claimed > bytes && claimed > (phase == PHASE_MARK ? allowed(room) : room);
+}
+
+static bool beyond(size_t bytes) {
+    size_t room = atomic_load_explicit(&ebb__cycle.room, memory_order_relaxed);
+    return ebb__cycle_phase() != PHASE_IDLE && claimed_now() > 0 && claimed_now() + bytes > room;
+}
+
+/* Helps until the schedule has caught up; at the goal, until the cycle has ended. Between the two a
+ * thread that finds nothing to help with goes on. */
+static void claim_ahead(uintptr_t sp, void *arg) {
+    size_t bytes = *(size_t *)arg;
+    uint64_t start = ebb__os_now_ns(), slept = 0;
+    while (ahead(bytes)) {
+        uint64_t wait = ebb__cycle_help(sp);
+        slept += wait;
+        if (wait && !beyond(bytes)) break;
+    }
+    atomic_fetch_add_explicit(&pace.wait_ns, slept, memory_order_relaxed);
+    atomic_fetch_add_explicit(&pace.assist_ns, ebb__os_now_ns() - start - slept,
+                              memory_order_relaxed);
+}
+
+bool ebb__pace_claim(size_t bytes) {
+    size_t claimed = claimed_now();
+    size_t trigger = atomic_load_explicit(&ebb__cycle.trigger, memory_order_relaxed);
+    if (EBB__LIKELY(claimed + bytes <= trigger) || claimed == 0) return true;
+    if (ebb__cycle_phase() == PHASE_IDLE) {
+        if (!ebb__settings.dirty || ebb__pace_small()) {
+            ebb__collect(CAUSE_GROWTH, false);
+            return true;
+        }
+        ebb__cycle_ask();
+        size_t room = atomic_load_explicit(&ebb__cycle.room, memory_order_relaxed);
+        while (ebb__cycle_phase() == PHASE_IDLE && claimed_now() + bytes > room && claimed_now())
+            if (ebb__collect(CAUSE_GROWTH, false) != 0) break;
+    }
+    if (ahead(bytes)) ebb__os_with_registers(claim_ahead, &bytes);
+    return true;
+}
+
+/* --- The limit -----------------------------------------------------------------------------------
+ */
+
+int ebb_set_gc_percent(int percent) {
+    if (!ebb__heap_start()) return 0;
+    ebb__os_lock(&ebb__collector_lock);
+    int before = atomic_exchange_explicit(&ebb__settings.percent, percent < 0 ? -1 : percent,
+                                          memory_order_relaxed);
+    ebb__pace_set(ebb__cycle.last.live);
+    ebb__os_unlock(&ebb__collector_lock);
+    return before;
+}
+
+size_t ebb_set_memory_limit(size_t bytes) {
+    if (!ebb__heap_start()) return SIZE_MAX;
+    ebb__os_lock(&ebb__collector_lock);
+    size_t before = atomic_exchange_explicit(&ebb__space_limit, bytes, memory_order_relaxed);
+    ebb__pace_set(ebb__cycle.last.live);
+    ebb__os_unlock(&ebb__collector_lock);
+    return before;
+}
+
+void ebb_set_limit_handler(ebb_limit_handler handler, void *arg) {
+    atomic_store_explicit(&limit_arg, arg, memory_order_relaxed);
+    atomic_store_explicit(&limit_handler, handler, memory_order_release);
+}
+
+/* Full cycles at the limit, one after the other, that gave little and took half of all the time
+ * since the first of them: another one would only burn the processor. (Go caps the share likewise.)
+ */
+static bool limit_spirals(void) {
+    enum { IN_VAIN = 8 };
+    uint64_t since = atomic_load_explicit(&pace.vain_since_ns, memory_order_relaxed);
+    uint64_t cost = atomic_load_explicit(&pace.vain_cost_ns, memory_order_relaxed);
+    uint32_t vain = atomic_load_explicit(&pace.vain, memory_order_relaxed);
+    return vain >= IN_VAIN && 2 * cost > ebb__os_now_ns() - since;
+}
+
+static void limit_collect(void) {
+    uint64_t start = ebb__os_now_ns();
+    uint64_t freed = atomic_load_explicit(&ebb__heap_freed_bytes, memory_order_relaxed);
+    ebb__collect(CAUSE_LIMIT, true);
+    freed = atomic_load_explicit(&ebb__heap_freed_bytes, memory_order_relaxed) - freed;
+    size_t limit = atomic_load_explicit(&ebb__space_limit, memory_order_relaxed);
+    if (freed >= limit / 64) {
+        atomic_store_explicit(&pace.vain, 0, memory_order_relaxed);
+        return;
+    }
+    if (atomic_fetch_add_explicit(&pace.vain, 1, memory_order_relaxed) == 0) {
+        atomic_store_explicit(&pace.vain_since_ns, start, memory_order_relaxed);
+        atomic_store_explicit(&pace.vain_cost_ns, 0, memory_order_relaxed);
+    }
+    atomic_fetch_add_explicit(&pace.vain_cost_ns, ebb__os_now_ns() - start, memory_order_relaxed);
+}
+
+/* First what is dead is swept and what is free goes back; then a minor cycle where there are such,
+ * and a full one; then, for as long as it says so, the handler and one more. */
+bool ebb__pace_exhausted(size_t bytes, unsigned attempt) {
+    if (attempt == 0) {
+        ebb__sweep_finish(false);
+        if (ebb__pages_return(UINT64_MAX, 0, bytes + MIB) > 0) return true;
+    }
+    if (attempt <= 1 && ebb__dirty_in_force() && !ebb__pace_full()) {
+        ebb__collect(CAUSE_LIMIT, false);
+        ebb__pages_return(UINT64_MAX, 0, bytes + MIB);
+        return true;
+    }
+    bool spirals = limit_spirals();
+    if (attempt > (ebb__dirty_in_force() ? 2 : 1) || spirals) {
+        ebb_limit_handler handler = atomic_load_explicit(&limit_handler, memory_order_acquire);
+        if (!handler || !handler(bytes, atomic_load_explicit(&limit_arg, memory_order_relaxed)))
+            return false;
+    }
+    limit_collect();
+    ebb__pages_return(UINT64_MAX, 0, SIZE_MAX);
+    return true;
+}
