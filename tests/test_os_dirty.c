@@ -1,7 +1,7 @@
 /* test_os_dirty.c - dirty pages: what the kernel promises, a case each, so that a kernel that
  * behaves otherwise is found here and not in a collector that lost an object. Forks, failures and
  * threads are in test_os_dirty_life.c. See docs/design.md, "Dirty pages". */
-#include "dirty_heap.h"
+#include "internal_dirty_heap.h"
 
 #include <linux/io_uring.h>
 #include <sys/uio.h>

@@ -1,7 +1,7 @@
 /* test_os_dirty_life.c - dirty pages when something happens to the process: forks, descriptors
  * closed by the program, system calls that fail, threads that write and harvest at once. What the
  * kernel promises is in test_os_dirty.c. See docs/design.md, "Dirty pages". */
-#include "dirty_heap.h"
+#include "internal_dirty_heap.h"
 
 #include <pthread.h>
 #include <sys/resource.h>

@@ -41,15 +41,24 @@ struct ebb_stats {
 
     /* The collector. */
     uint64_t cycles, cycles_forced; /* (Go: NumGC, NumForcedGC) */
-    uint64_t goal;                  /* the heap size that starts the next cycle (NextGC) */
-    uint64_t limit;                 /* UINT64_MAX for none */
-    uint64_t marked_live;           /* found reachable by the last cycle */
-    uint64_t last_cycle_ns;         /* CLOCK_REALTIME of its end; 0 for none (LastGC) */
+    uint64_t cycles_minor;  /* of cycles, those that looked at what is young or changed only */
+    const char *dirty;      /* who tells which pages were written: "kernel", "all" or "off" */
+    const char *dirty_why;  /* why it is not the kernel; "" if it is, or no cycle was made yet */
+    uint64_t goal;          /* the heap size that starts the next cycle (NextGC) */
+    uint64_t limit;         /* UINT64_MAX for none */
+    uint64_t marked_live;   /* found reachable by the last cycle */
+    uint64_t last_cycle_ns; /* CLOCK_REALTIME of its end; 0 for none (LastGC) */
     uint64_t pause_total_ns, pause_last_ns, pause_max_ns;
-    uint64_t cpu_ns;                     /* CPU time spent in the collector (GCCPUFraction) */
-    uint64_t roots_bytes;                /* searched as roots in the last cycle */
-    uint64_t stack_bytes;                /* of which stacks (Go: StackInuse) */
+    uint64_t assist_ns, wait_ns; /* of threads ahead of the schedule: helping, and waiting */
+    uint64_t goal_passed_max;    /* the most that the heap was over its goal when a cycle ended */
+    uint64_t cpu_ns;             /* CPU time spent in the collector (GCCPUFraction) */
+    uint64_t roots_bytes;        /* searched as roots in the last cycle */
+    uint64_t stack_bytes;        /* of which stacks (Go: StackInuse) */
     uint64_t finalizers, finalizers_due; /* set; waiting to run */
+
+    /* Slices' arrays: cut to what slices refer to, by full cycles; bytes that were cleared so; and
+     * arrays that could not be because something else refers to them, as of the last full cycle. */
+    uint64_t arrays_trimmed, trimmed_bytes, arrays_kept_whole;
 
     /* Maps: the proof that no operation moves more than one table. */
     uint64_t map_moved_max; /* most entries moved by one operation */

@@ -221,6 +221,9 @@ typedef struct cycle_state {
     _Atomic(size_t) trigger; /* claimed bytes that start a cycle; relaxed */
     _Atomic(size_t) room;    /* claimed bytes that reach the goal; relaxed */
     size_t live_full;        /* as of the last full cycle */
+    uint64_t minor, assist_ns, wait_ns;
+    size_t goal_passed_max;
+    uint64_t arrays_trimmed, trimmed_bytes, arrays_kept_whole;
     cycle_record last;
     _Atomic(uint64_t) pauses; /* how many there were; release after the length is stored */
     _Atomic(uint64_t) pause_ns[PAUSES_KEPT]; /* the n-th at n modulo; relaxed */

@@ -70,6 +70,9 @@ static void cycle_account(const cycle_record *r) {
     cycle_state *c = &ebb__cycle;
     c->cycles = r->number;
     c->forced += r->cause == CAUSE_FORCED;
+    c->minor += !r->full;
+    c->assist_ns += r->assist_ns;
+    c->wait_ns += r->wait_ns;
     c->last_wall_ns = ebb__os_wall_ns();
     c->last = *r;
     atomic_store_explicit(&ebb__cycle_count, r->number, memory_order_relaxed);

@@ -35,7 +35,7 @@ bool ebb__dirty_in_force(void) {
 }
 
 enum dirty_mode ebb__dirty_mode(const char **why) {
-    *why = dirty.why;
+    *why = dirty.why ? dirty.why : "";
     return dirty.started ? dirty.mode : ebb__settings.dirty;
 }
 
@@ -45,6 +45,7 @@ void ebb__dirty_start(void) {
     dirty.started = true;
     dirty.mode = ebb__settings.dirty;
     if (dirty.mode == DIRTY_OFF) dirty.why = "switched off by EBB_GC";
+    if (dirty.mode == DIRTY_ALL) dirty.why = "switched on by EBB_GC";
     if (dirty.mode != DIRTY_KERNEL) return;
     if (ebb__os_dirty_start(ebb__space.base, ebb__space.middle, &dirty.why) == 0) return;
     dirty.mode = DIRTY_OFF;

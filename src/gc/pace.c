@@ -108,6 +108,9 @@ void ebb__pace_end(cycle_record *r) {
     size_t begun = atomic_load_explicit(&pace.begun_at, memory_order_relaxed);
     r->assist_ns = atomic_exchange_explicit(&pace.assist_ns, 0, memory_order_relaxed);
     r->wait_ns = atomic_exchange_explicit(&pace.wait_ns, 0, memory_order_relaxed);
+    size_t room = atomic_load_explicit(&ebb__cycle.room, memory_order_relaxed);
+    if (claimed > room)
+        ebb__cycle.goal_passed_max = max_size(ebb__cycle.goal_passed_max, claimed - room);
     pace.marked[r->full] = marked;
     pace.claimed_beside[r->full] = r->beside && claimed > begun ? claimed - begun : 0;
     yield_note(r, marked, claimed);

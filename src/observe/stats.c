@@ -68,6 +68,16 @@ static void stats_collector(struct ebb_stats *out) {
     out->returned_total = atomic_load_explicit(&ebb__pages_returned_total, memory_order_relaxed);
     out->cycles = c->cycles;
     out->cycles_forced = c->forced;
+    static const char *const names[] = {
+        [DIRTY_OFF] = "off", [DIRTY_ALL] = "all", [DIRTY_KERNEL] = "kernel"};
+    out->dirty = names[ebb__dirty_mode(&out->dirty_why)];
+    out->cycles_minor = c->minor;
+    out->assist_ns = c->assist_ns;
+    out->wait_ns = c->wait_ns;
+    out->goal_passed_max = c->goal_passed_max;
+    out->arrays_trimmed = c->arrays_trimmed;
+    out->trimmed_bytes = c->trimmed_bytes;
+    out->arrays_kept_whole = c->arrays_kept_whole;
     out->goal = atomic_load_explicit(&c->goal, memory_order_relaxed);
     out->limit = atomic_load_explicit(&ebb__space_limit, memory_order_relaxed);
     out->marked_live = c->last.live;

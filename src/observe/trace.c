@@ -10,6 +10,9 @@ static const char *const cause_names[CAUSE_COUNT] = {
     [CAUSE_IDLE] = "idle",     [CAUSE_STRESS] = "stress",
 };
 
+static const char *const trace_modes[] = {
+    [DIRTY_OFF] = "off", [DIRTY_ALL] = "all", [DIRTY_KERNEL] = "kernel"};
+
 static double ms(uint64_t ns) {
     return (double)ns / 1e6;
 }
@@ -21,21 +24,24 @@ static double mb(size_t bytes) {
 static void trace_print(const cycle_record *r) {
     uint64_t age = ebb__os_now_ns() - ebb__cycle.start_ns;
     double share = 100.0 * (double)ebb__cycle.cpu_ns / ((double)age * (double)ebb__os_cpus());
+    const char *why;
+    enum dirty_mode mode = ebb__dirty_mode(&why);
     char goal[32] = "0 MB";
     if (r->goal < SIZE_MAX / 2) snprintf(goal, sizeof goal, "%.0f MB", mb(r->goal));
-    ebb__print(
-        "gc %llu @%.3fs %.0f%%: %.3f+%.3f+%.3f ms clock, %.3f+%.3f ms cpu, "
-        "%.0f->%.0f->%.0f MB, %s goal, %.1f MB stacks, %.1f MB roots, %u P cause=%s kind=%s "
-        "sweep_ms=%.3f wait_ms=%.3f dirty=%zu dirty_last=%zu rounds=%u freed=%zu "
-        "footprint=%zu pause_ms=%.3f finalizers=%llu",
-        (unsigned long long)r->number, (double)age / 1e9, share, ms(r->open_ns), ms(r->mark_ns),
-        ms(r->pause_ns), ms(r->assist_ns), ms(r->cpu_ns), mb(r->heap_before), mb(r->heap_after),
-        mb(r->live), goal, mb(r->stack_bytes), mb(r->root_bytes), r->markers, cause_names[r->cause],
-        r->beside ? r->full ? "full" : "minor"
-        : r->full ? "full-stopped"
-                  : "minor-stopped",
-        ms(r->sweep_ns), ms(r->wait_ns), r->dirty_pages, r->dirty_last, r->rounds, r->freed_bytes,
-        r->footprint, ms(max_size(r->open_ns, r->pause_ns)), (unsigned long long)r->finalizers_due);
+    ebb__print("gc %llu @%.3fs %.0f%%: %.3f+%.3f+%.3f ms clock, %.3f+%.3f ms cpu, "
+               "%.0f->%.0f->%.0f MB, %s goal, %.1f MB stacks, %.1f MB roots, %u P cause=%s kind=%s "
+               "sweep_ms=%.3f wait_ms=%.3f dirty=%zu dirty_last=%zu rounds=%u freed=%zu "
+               "footprint=%zu pause_ms=%.3f finalizers=%llu pages=%s%s%s",
+               (unsigned long long)r->number, (double)age / 1e9, share, ms(r->open_ns),
+               ms(r->mark_ns), ms(r->pause_ns), ms(r->assist_ns), ms(r->cpu_ns), mb(r->heap_before),
+               mb(r->heap_after), mb(r->live), goal, mb(r->stack_bytes), mb(r->root_bytes),
+               r->markers, cause_names[r->cause],
+               r->beside ? r->full ? "full" : "minor"
+               : r->full ? "full-stopped"
+                         : "minor-stopped",
+               ms(r->sweep_ns), ms(r->wait_ns), r->dirty_pages, r->dirty_last, r->rounds,
+               r->freed_bytes, r->footprint, ms(max_size(r->open_ns, r->pause_ns)),
+               (unsigned long long)r->finalizers_due, trace_modes[mode], *why ? ":" : "", why);
 }
 
 static void trace_cycle_end(const cycle_record *record) {
