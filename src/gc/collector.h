@@ -203,6 +203,7 @@ typedef struct cycle_record {
     size_t dirty_pages, dirty_last; /* of the system's size: in all, and in the last stop */
     uint64_t start_ns;              /* monotonic; what follows are lengths */
     uint64_t open_ns, mark_ns, pause_ns, sweep_ns; /* first stop, marking, last stop, sweeping */
+    uint64_t stop_ns, look_ns, roots_ns, drain_ns; /* parts of the last stop, in this order */
     uint64_t assist_ns, wait_ns;                   /* of threads that were ahead of the schedule */
     uint64_t cpu_ns;
     size_t heap_before, heap_after, live, goal;
@@ -242,6 +243,9 @@ EBB__SHARED void ebb__cycle_ask(void);
 
 enum phase { PHASE_IDLE, PHASE_BEGIN, PHASE_MARK, PHASE_READY, PHASE_SWEEP };
 EBB__SHARED enum phase ebb__cycle_phase(void);
+
+/* Waits a little for a cycle to begin. */
+EBB__SHARED bool ebb__cycle_await(void);
 
 /* Waits a little for the cycle that is under way to go on, helping with it. sp: see
  * ebb__os_with_registers. Returns the nanoseconds that it slept. */

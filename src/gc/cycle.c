@@ -149,6 +149,7 @@ static void gate_open(void) {
 
 static bool finish_mark(uintptr_t sp) {
     const os_ranges *changed = NULL;
+    uint64_t start = ebb__os_now_ns();
     if (!now.record.beside && now.record.full) {
         ebb__mark_forget(0);
         if (!ebb__dirty_arm_all()) return false;
@@ -157,10 +158,15 @@ static bool finish_mark(uintptr_t sp) {
         now.record.dirty_pages += now.record.dirty_last;
         if (!(changed = ebb__dirty_changed())) return false;
     }
+    uint64_t looked = ebb__os_now_ns();
     if (!ebb__roots_gather(&ebb__cycle_roots, &cycle_segments, sp)) return false;
+    uint64_t gathered = ebb__os_now_ns();
+    now.record.look_ns = looked - start;
+    now.record.roots_ns = gathered - looked;
     ebb__mark_beside(false);
     ebb__finalizers_mark_roots();
     ebb__mark_run(&ebb__cycle_roots.ranges, changed, 0, &now.totals);
+    now.record.drain_ns = ebb__os_now_ns() - gathered;
     ebb__weak_clear();
     if (ebb__finalizers_find_due(&now.totals)) ebb__weak_clear();
     return true;
@@ -200,6 +206,7 @@ static void finish_locked(uintptr_t sp, void *mine) {
     *(bool *)mine = true;
     now.result = ebb__world_stop();
     if (now.result == 0) {
+        r->stop_ns = ebb__os_now_ns() - start;
         if (!finish_steps(sp)) now.result = EBB_ENOMEM;
         r->pause_ns = ebb__os_now_ns() - start;
         pause_account(r->pause_ns);
@@ -354,8 +361,11 @@ static bool mark_beside(uintptr_t sp) {
 
 static bool cycle_own(void) {
     uint32_t idle = PHASE_IDLE;
-    return atomic_compare_exchange_strong_explicit(&now.phase, &idle, PHASE_BEGIN,
-                                                   memory_order_acquire, memory_order_relaxed);
+    if (!atomic_compare_exchange_strong_explicit(&now.phase, &idle, PHASE_BEGIN,
+                                                 memory_order_acquire, memory_order_relaxed))
+        return false;
+    ebb__os_wake(&now.phase, true);
+    return true;
 }
 
 uint64_t ebb__cycle_help(uintptr_t sp) {
@@ -369,6 +379,11 @@ uint64_t ebb__cycle_help(uintptr_t sp) {
     uint64_t start = ebb__os_now_ns();
     ebb__os_wait(&now.phase, phase, 1000000);
     return ebb__os_now_ns() - start;
+}
+
+bool ebb__cycle_await(void) {
+    ebb__os_wait(&now.phase, PHASE_IDLE, 1000000);
+    return ebb__cycle_phase() != PHASE_IDLE;
 }
 
 /* By the owner. */

@@ -85,9 +85,10 @@ static void piece_look(os_range r, bool large, bool last, size_t *pages) {
     size_t before = *pages;
     int error = EBB_ESYSTEM;
     if (dirty.mode == DIRTY_KERNEL)
-        error = last    ? ebb__os_dirty_peek(r.start, r.end, visit, pages)
-                : large ? ebb__os_dirty_harvest_sparse(r.start, r.end, visit, pages)
-                        : ebb__os_dirty_harvest(r.start, r.end, visit, pages);
+        error = last && large ? ebb__os_dirty_peek_sparse(r.start, r.end, visit, pages)
+                : last        ? ebb__os_dirty_peek(r.start, r.end, visit, pages)
+                : large       ? ebb__os_dirty_harvest_sparse(r.start, r.end, visit, pages)
+                              : ebb__os_dirty_harvest(r.start, r.end, visit, pages);
     if (error == 0) return;
     *pages = before;
     visit(r.start, r.end, pages);

@@ -56,7 +56,8 @@ void ebb__pace_set(size_t live) {
     room = min_size(room, limit);
     /* As much as the last cycles claimed beside, and half again, is kept for the next one. */
     size_t beside = max_size(pace.claimed_beside[0], pace.claimed_beside[1]);
-    size_t reserve = min_size(beside + beside / 2, room / 4 * 3);
+    size_t reserve = min_size(max_size(beside + beside / 2, room / 8), room / 4 * 3);
+    if (!ebb__dirty_in_force()) reserve = 0;
     atomic_store_explicit(&ebb__cycle.goal, bounded ? live + room : SIZE_MAX, memory_order_relaxed);
     atomic_store_explicit(&ebb__cycle.room, room, memory_order_relaxed);
     atomic_store_explicit(&ebb__cycle.trigger, room - reserve, memory_order_relaxed);
@@ -139,9 +140,9 @@ static bool ahead(size_t bytes) {
     return claimed > bytes && claimed > (phase == PHASE_MARK ? allowed(room) : room);
 }
 
-static bool beyond(size_t bytes) {
+static bool beyond_room(size_t bytes) {
     size_t room = atomic_load_explicit(&ebb__cycle.room, memory_order_relaxed);
-    return ebb__cycle_phase() != PHASE_IDLE && claimed_now() > 0 && claimed_now() + bytes > room;
+    return claimed_now() > 0 && claimed_now() + bytes > room;
 }
 
 /* Helps until the schedule has caught up; at the goal, until the cycle has ended. Between the two a
@@ -152,11 +153,22 @@ static void claim_ahead(uintptr_t sp, void *arg) {
     while (ahead(bytes)) {
         uint64_t wait = ebb__cycle_help(sp);
         slept += wait;
-        if (wait && !beyond(bytes)) break;
+        if (wait && !beyond_room(bytes)) break;
     }
     atomic_fetch_add_explicit(&pace.wait_ns, slept, memory_order_relaxed);
     atomic_fetch_add_explicit(&pace.assist_ns, ebb__os_now_ns() - start - slept,
                               memory_order_relaxed);
+}
+
+/* At the goal, and the collector's thread has not begun: waits for that a moment, then does it. */
+static void claim_unanswered(uintptr_t sp, void *arg) {
+    uint64_t start = ebb__os_now_ns();
+    (void)sp;
+    while (ebb__cycle_phase() == PHASE_IDLE && beyond_room(*(size_t *)arg))
+        if (!ebb__cycle_await() && ebb__os_now_ns() - start > 20000000 &&
+            ebb__collect(CAUSE_GROWTH, false) != 0)
+            break;
+    atomic_fetch_add_explicit(&pace.wait_ns, ebb__os_now_ns() - start, memory_order_relaxed);
 }
 
 bool ebb__pace_claim(size_t bytes) {
@@ -169,9 +181,7 @@ bool ebb__pace_claim(size_t bytes) {
             return true;
         }
         ebb__cycle_ask();
-        size_t room = atomic_load_explicit(&ebb__cycle.room, memory_order_relaxed);
-        while (ebb__cycle_phase() == PHASE_IDLE && claimed_now() + bytes > room && claimed_now())
-            if (ebb__collect(CAUSE_GROWTH, false) != 0) break;
+        if (beyond_room(bytes)) ebb__os_with_registers(claim_unanswered, &bytes);
     }
     if (ahead(bytes)) ebb__os_with_registers(claim_ahead, &bytes);
     return true;

@@ -42,6 +42,10 @@ EBB__SHARED int ebb__os_dirty_harvest_sparse(uintptr_t start, uintptr_t end, os_
  * that gains from several threads. */
 EBB__SHARED int ebb__os_dirty_peek(uintptr_t start, uintptr_t end, os_dirty_visit visit, void *arg);
 
+/* The same, for ranges much of which may never have been touched. */
+EBB__SHARED int ebb__os_dirty_peek_sparse(uintptr_t start, uintptr_t end, os_dirty_visit visit,
+                                          void *arg);
+
 /* How many pages a harvest would report now, at most most; most too where the system fails. Arms
  * nothing. */
 EBB__SHARED size_t ebb__os_dirty_count(uintptr_t start, uintptr_t end, size_t most);

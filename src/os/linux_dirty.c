@@ -147,24 +147,24 @@ static int dirty_register(uintptr_t start, uintptr_t end) {
 enum { DIRTY_BATCH = 256 }; /* runs a call: 6 KiB of stack */
 #define DIRTY_STRIDE (64 * MIB)
 
-enum dirty_kind { DIRTY_ALL, DIRTY_SPARSE, DIRTY_LOOK }; /* the last arms nothing */
+enum dirty_kind { DIRTY_DENSE = 0, DIRTY_SPARSE = 1, DIRTY_LOOK = 2 }; /* may be joined; LOOK arms nothing */
 
 /* The next runs of [*from, end); moves *from to where the scan ended. Returns how many there are,
  * or -1. Only a fatal signal interrupts the call. Masks of exactly the first form take a shorter
  * path in the kernel; with no room for an answer, some kernels crash. */
-static int dirty_scan(uintptr_t *from, uintptr_t end, enum dirty_kind kind, size_t most,
+static int dirty_scan(uintptr_t *from, uintptr_t end, unsigned kind, size_t most,
                       struct dirty_region runs[DIRTY_BATCH]) {
     uintptr_t stop = min_size(end, round_down(*from, DIRTY_STRIDE) + DIRTY_STRIDE);
     struct dirty_scan scan = {
         .size = sizeof scan,
-        .flags = DIRTY_ONLY_WATCHED | (kind == DIRTY_LOOK ? 0 : DIRTY_REARM),
+        .flags = DIRTY_ONLY_WATCHED | (kind & DIRTY_LOOK ? 0 : DIRTY_REARM),
         .start = *from,
         .end = stop,
         .vec = (uintptr_t)runs,
         .vec_len = DIRTY_BATCH,
         .max_pages = most,
         .category_mask = DIRTY_WRITTEN,
-        .category_anyof_mask = kind == DIRTY_SPARSE ? DIRTY_HOLDS : 0,
+        .category_anyof_mask = kind & DIRTY_SPARSE ? DIRTY_HOLDS : 0,
         .return_mask = DIRTY_WRITTEN,
     };
     int n = EBB__DIRTY_CALL(ioctl(dirty_now.pagemap.fd, DIRTY_SCAN, &scan));
@@ -174,7 +174,7 @@ static int dirty_scan(uintptr_t *from, uintptr_t end, enum dirty_kind kind, size
     return n;
 }
 
-static int dirty_walk(uintptr_t start, uintptr_t end, enum dirty_kind kind, os_dirty_visit visit,
+static int dirty_walk(uintptr_t start, uintptr_t end, unsigned kind, os_dirty_visit visit,
                       void *arg) {
     struct dirty_region runs[DIRTY_BATCH];
     while (start < end) {
@@ -190,7 +190,7 @@ int ebb__os_dirty_arm(uintptr_t start, uintptr_t end) {
 }
 
 int ebb__os_dirty_harvest(uintptr_t start, uintptr_t end, os_dirty_visit visit, void *arg) {
-    return dirty_walk(start, end, DIRTY_ALL, visit, arg);
+    return dirty_walk(start, end, DIRTY_DENSE, visit, arg);
 }
 
 int ebb__os_dirty_harvest_sparse(uintptr_t start, uintptr_t end, os_dirty_visit visit, void *arg) {
@@ -199,6 +199,10 @@ int ebb__os_dirty_harvest_sparse(uintptr_t start, uintptr_t end, os_dirty_visit 
 
 int ebb__os_dirty_peek(uintptr_t start, uintptr_t end, os_dirty_visit visit, void *arg) {
     return dirty_walk(start, end, DIRTY_LOOK, visit, arg);
+}
+
+int ebb__os_dirty_peek_sparse(uintptr_t start, uintptr_t end, os_dirty_visit visit, void *arg) {
+    return dirty_walk(start, end, DIRTY_LOOK | DIRTY_SPARSE, visit, arg);
 }
 
 size_t ebb__os_dirty_count(uintptr_t start, uintptr_t end, size_t most) {
@@ -224,7 +228,7 @@ static void dirty_trial_note(uintptr_t from, uintptr_t to, void *arg) {
 }
 
 /* The pages written since the last time, as bits; -1 where the system fails. */
-static int dirty_trial_seen(char *pages, size_t size, enum dirty_kind kind) {
+static int dirty_trial_seen(char *pages, size_t size, unsigned kind) {
     uintptr_t start = (uintptr_t)pages, seen[2] = {start, 0};
     if (dirty_walk(start, start + size, kind, dirty_trial_note, seen) != 0) return -1;
     return (int)seen[1];
@@ -237,12 +241,12 @@ static const char *dirty_trial_run(char *pages, size_t page) {
     int seen = dirty_trial_seen(pages, size, DIRTY_SPARSE);
     if (seen < 0) return "PAGEMAP_SCAN: not in this kernel, or refused";
     if (seen != 14) return "self-test: a new page was not reported";
-    if ((dirty_trial_seen(pages, size, DIRTY_ALL) & 14) != 0)
+    if ((dirty_trial_seen(pages, size, DIRTY_DENSE) & 14) != 0)
         return "self-test: a clean page was reported";
     written[0] = 2;
     if (EBB__DIRTY_CALL(pread(dirty_now.pagemap.fd, pages + 2 * page, 8, 0)) != 8)
         return "self-test: reading a file into an armed page failed";
-    if (dirty_trial_seen(pages, size, DIRTY_ALL) != 6) return "self-test: a write was not reported";
+    if (dirty_trial_seen(pages, size, DIRTY_DENSE) != 6) return "self-test: a write was not reported";
     written[0] = 3;
     if (dirty_trial_seen(pages, size, DIRTY_SPARSE) != 2)
         return "self-test: a second write was not reported";
