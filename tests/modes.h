@@ -35,10 +35,20 @@ static void modes_set(const char *name, const char *value) {
     }
 }
 
-__attribute__((noreturn)) static void modes_exec(const char *test, const char *debug,
-                                                 const char *gc, int output) {
+/* The path of the test executable of that name beside this one; null: of this one. */
+static char *modes_path(const char *program) {
+    static char path[4096];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 256);
+    if (length < 0) _exit(127);
+    path[length] = 0;
+    if (program) snprintf(strrchr(path, '/') + 1, 256, "%s", program);
+    return path;
+}
+
+__attribute__((noreturn)) static void modes_exec(const char *program, const char *test,
+                                                 const char *debug, const char *gc, int output) {
     char *arguments[3];
-    char program[] = "/proc/self/exe";
+    char *path = modes_path(program);
     char *copy = strdup(test);
 
     dup2(output, STDOUT_FILENO);
@@ -48,10 +58,10 @@ __attribute__((noreturn)) static void modes_exec(const char *test, const char *d
     modes_set("EBB_TEST_SEED", seed);
     modes_set("EBB_DEBUG", debug);
     modes_set("EBB_GC", gc);
-    arguments[0] = program;
+    arguments[0] = path;
     arguments[1] = copy;
     arguments[2] = NULL;
-    execv(program, arguments);
+    execv(path, arguments);
     _exit(127);
 }
 
@@ -70,9 +80,9 @@ static void modes_read(modes_result *result, int from) {
     result->text[result->length] = 0;
 }
 
-/* Runs TEST(test) of this program with the two variables set, or unset where null. */
-__attribute__((unused)) static int modes_run(modes_result *result, const char *test,
-                                             const char *debug, const char *gc) {
+/* Runs TEST(test) of a test executable with the two variables set, or unset where null. */
+static int modes_run_of(modes_result *result, const char *program, const char *test,
+                        const char *debug, const char *gc) {
     int ends[2], status = 0;
     if (pipe(ends) != 0) return -1;
     fflush(NULL);
@@ -80,7 +90,7 @@ __attribute__((unused)) static int modes_run(modes_result *result, const char *t
     if (child < 0) return -1;
     if (child == 0) {
         close(ends[0]);
-        modes_exec(test, debug, gc, ends[1]);
+        modes_exec(program, test, debug, gc, ends[1]);
     }
     close(ends[1]);
     modes_read(result, ends[0]);
@@ -88,6 +98,12 @@ __attribute__((unused)) static int modes_run(modes_result *result, const char *t
     while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
     result->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     return result->status;
+}
+
+/* The same, of this program. */
+__attribute__((unused)) static int modes_run(modes_result *result, const char *test,
+                                             const char *debug, const char *gc) {
+    return modes_run_of(result, NULL, test, debug, gc);
 }
 
 /* Whether this process was started with the option in EBB_DEBUG: tests that are only the inner

@@ -11,6 +11,8 @@
  *   pace.c       when there is one, how much may be allocated meanwhile, the limit
  *   service.c    the background: finalizers, idle collections, pages given back
  *   verify.c     checks the whole heap
+ *   checkmark.c  traces once more, to compare
+ *   oracle.c     sums up pages, to compare
  *
  * Locks, outermost first: the loader's (glibc), the collector's (cycle.c: whoever has it may stop
  * the world), the heap's (heap/thread.h). With the world stopped no lock of the heap is held, and
@@ -21,6 +23,7 @@
 
 #include "../heap/bins.h"
 #include "../heap/hooks.h"
+#include "../heap/yield.h"
 #include "../os/threads.h"
 #include "../../include/ebb/gc.h"
 
@@ -37,9 +40,10 @@ typedef struct settings {
     int markers;          /* threads that mark in a stop, the collecting one included */
     int background;       /* threads that mark beside the program, likewise */
     int idle_seconds;     /* of quiet before an idle collection; 0 is never */
+    size_t room_bytes;    /* that the heap may at least grow by between cycles */
     uint64_t pause_ns;    /* that a stop should take at most */
     enum dirty_mode dirty;
-    bool trace, verify;
+    bool trace, verify, checkmark, oracle;
     uint64_t stress;     /* collect at every n-th allocation; 0 is off */
     uint64_t fail_alloc; /* fail the n-th allocation; 0 is off */
 } settings;
@@ -184,6 +188,8 @@ EBB__SHARED void ebb__sweep_forked(void);
 EBB__SHARED void ebb__weak_clear(void);
 /* Marks what finalizers keep; queues those that are due. True when it marked anything. */
 EBB__SHARED void ebb__finalizers_mark_roots(void);
+/* Calls visit for each word that finalizers keep alive. */
+EBB__SHARED void ebb__finalizers_roots(void (*visit)(uintptr_t word, void *arg), void *arg);
 EBB__SHARED bool ebb__finalizers_find_due(mark_totals *totals);
 EBB__SHARED size_t ebb__finalizers_due(void);
 EBB__SHARED void ebb__finalizers_released(void *object);
@@ -283,6 +289,20 @@ EBB__SHARED void ebb__service_forked(void);
 /* Aborts with a message if anything in the heap's structures contradicts anything else. marked:
  * between marking and sweeping, where every typed reference of a marked object must be marked. */
 EBB__SHARED void ebb__heap_verify(bool marked);
+
+/* Aborts if anything that is reached from the roots has no mark (checkmark.c); and how many cycles
+ * were so verified, relaxed. */
+EBB__SHARED void ebb__checkmark(const cycle_record *cycle, const root_set *roots);
+EBB__SHARED void ebb__checkmark_start(void);
+EBB__SHARED extern _Atomic(uint64_t) ebb__checkmark_cycles;
+
+/* Pages of [start, end), or of a list, begin to be noted; or were reported and begin anew
+ * (oracle.c). */
+EBB__SHARED void ebb__oracle_note(uintptr_t start, uintptr_t end);
+EBB__SHARED void ebb__oracle_note_all(const os_ranges *list);
+/* Aborts if a page of the first two lists changed that is not in the third. */
+EBB__SHARED void ebb__oracle_check(const os_ranges *armed, const os_ranges *large,
+                                   const os_ranges *changed);
 
 /* --- Upwards: defined by src/observe
  * ------------------------------------------------------------------ */

@@ -50,6 +50,7 @@ enum phase ebb__cycle_phase(void) {
 }
 
 static void phase_set(enum phase phase) {
+    ebb__yield_point(1);
     atomic_store_explicit(&now.phase, phase, memory_order_release);
     ebb__os_wake(&now.phase, true);
 }
@@ -186,6 +187,7 @@ static bool finish_steps(uintptr_t sp) {
     now.lost = !done;
     if (!done) return false;
     if (ebb__settings.verify) ebb__heap_verify(true);
+    if (ebb__settings.checkmark) ebb__checkmark(r, &ebb__cycle_roots);
     ebb__mark_drop_empty();
     ebb__sweep_open(r->full);
     r->live = now.totals.bytes;
@@ -226,6 +228,7 @@ static void cycle_close(void) {
     cycle_record *r = &now.record;
     uint64_t start = ebb__os_now_ns(), cpu = ebb__os_thread_cpu_ns();
     uint64_t freed = atomic_load_explicit(&ebb__heap_freed_bytes, memory_order_relaxed);
+    ebb__yield_point(1);
     if (now.result == 0) {
         ebb__sweep_finish(true);
         r->sweep_ns = ebb__os_now_ns() - start;
@@ -296,6 +299,7 @@ static void mark_rounds(void) {
         size_t pages = ebb__dirty_look(false);
         const os_ranges *changed = ebb__dirty_changed();
         r->dirty_pages += pages;
+        ebb__yield_point(1);
         if (!changed) return; /* the last look will say so again */
         ebb__mark_run(NULL, changed, (unsigned)ebb__settings.background, &now.totals);
         if (pages <= enough || pages > last / 4 * 3) return;
@@ -345,7 +349,9 @@ static bool mark_beside(uintptr_t sp) {
         r->dirty_pages = ebb__dirty_look(false);
         if (!(changed = ebb__dirty_changed())) return false;
     }
+    ebb__yield_point(1);
     if (!cycle_open(sp)) return false;
+    ebb__yield_point(1);
     ebb__mark_beside(true);
     ebb__pace_begin(r);
     phase_set(PHASE_MARK);
@@ -406,6 +412,7 @@ static int cycle_make(enum cause cause, bool full, uintptr_t sp) {
     }
     int result = 0;
     phase_set(PHASE_READY);
+    ebb__yield_point(2);
     cycle_finish(sp);
     result = now.result;
     return result;

@@ -144,6 +144,7 @@ static void armed_set(uintptr_t start, uintptr_t end) {
 /* Arms a run of exposed spans; what cannot be armed stays exposed. */
 static void exposed_arm(os_range r) {
     if (range_arm(r.start, r.end) && range_append(&dirty.armed, r.start, r.end, 0)) {
+        ebb__yield_point(16);
         armed_set(r.start, r.end);
         return;
     }
@@ -184,6 +185,7 @@ void ebb__dirty_expose(span *s, bool beside) {
         ebb__critical_lock(&dirty.lock);
         arm = ebb__os_ranges_add(&dirty.large, start, end);
         ebb__critical_unlock(&dirty.lock);
+        ebb__oracle_note(start, end);
     }
     if (arm)
         __atomic_store_n(&s->armed, 1, __ATOMIC_RELEASE);
@@ -243,6 +245,7 @@ bool ebb__dirty_arm_all(void) {
         dirty.armed.items[dirty.armed.count++] = r;
         armed_set(r.start, r.end);
     }
+    ebb__oracle_note_all(&dirty.armed);
     return !dirty.armed.failed;
 }
 
@@ -265,10 +268,14 @@ size_t ebb__dirty_look(bool last) {
     if (!last && dirty.armed.count + dirty.large.count > RANGES_MOST) armed_rebuild(false);
     if (!last) {
         size_t pages = ranges_look(&dirty.armed, false) + ranges_look(&dirty.large, true);
-        return pages + exposed_take(true);
+        ebb__yield_point(1);
+        pages += exposed_take(true);
+        ebb__oracle_note_all(&dirty.changed);
+        return pages;
     }
     atomic_store_explicit(&dirty.last_pages, 0, memory_order_relaxed);
     ebb__mark_parallel(last_look_part, 0);
+    ebb__oracle_check(&dirty.armed, &dirty.large, &dirty.changed);
     return atomic_load_explicit(&dirty.last_pages, memory_order_relaxed) + exposed_take(false);
 }
 

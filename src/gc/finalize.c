@@ -195,6 +195,17 @@ void ebb__finalizers_mark_roots(void) {
     ebb__mark_word((uintptr_t) final.running.arg);
 }
 
+void ebb__finalizers_roots(void (*visit)(uintptr_t word, void *arg), void *arg) {
+    for (size_t i = 0; i < final.room; i++)
+        if (final.table[i].object > ENTRY_REMOVED) visit((uintptr_t) final.table[i].arg, arg);
+    for (size_t i = final.queue_head; i < final.queue_tail; i++) {
+        visit(final.queue[i].object, arg);
+        visit((uintptr_t) final.queue[i].arg, arg);
+    }
+    visit(final.running.object, arg);
+    visit((uintptr_t) final.running.arg, arg);
+}
+
 bool ebb__finalizers_find_due(mark_totals *totals) {
     bool any = false;
     for (size_t i = 0; i < final.room; i++)

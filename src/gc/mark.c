@@ -139,6 +139,7 @@ static void marker_tell(marker *m) {
 }
 
 static __attribute__((noinline)) void packet_change(marker *m) {
+    ebb__yield_point(16);
     marker_tell(m);
     if (m->work) packet_put(m->work, true);
     m->work = packet_new();
@@ -337,6 +338,7 @@ static void marker_drain(marker *m) {
         if (queue_drain(m)) continue;
         packet *more = packet_take_full();
         if (!more) return;
+        ebb__yield_point(16);
         if (m->work) packet_put(m->work, false);
         m->work = more;
     }

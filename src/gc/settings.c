@@ -113,6 +113,22 @@ static bool take_verify(const char *value) {
     return take_flag(value, &ebb__settings.verify);
 }
 
+static bool take_checkmark(const char *value) {
+    return take_flag(value, &ebb__settings.checkmark);
+}
+
+static bool take_oracle(const char *value) {
+    return take_flag(value, &ebb__settings.oracle);
+}
+
+static bool take_yield(const char *value) {
+    return number_of(value, UINT64_MAX, &ebb__yield_seed);
+}
+
+static bool take_room(const char *value) {
+    return size_of(value, &ebb__settings.room_bytes) && ebb__settings.room_bytes >= KIB;
+}
+
 static bool take_stress(const char *value) {
     return number_of(value, UINT64_MAX, &ebb__settings.stress);
 }
@@ -143,6 +159,10 @@ static const setting gc_settings[] = {
 static const setting debug_settings[] = {
     {"gctrace", "0 or 1", take_trace},
     {"verify", "0 or 1", take_verify},
+    {"checkmark", "0 or 1", take_checkmark},
+    {"oracle", "0 or 1", take_oracle},
+    {"yield", "a number: the seed of delays; 0 is off", take_yield},
+    {"room", "a size such as 512KiB", take_room},
     {"stress", "a number n: collect at every n-th allocation", take_stress},
     {"failalloc", "a number n: fail the n-th allocation", take_fail},
     {"misuse", "abort or return", take_misuse},
@@ -196,9 +216,12 @@ void ebb__settings_start(void) {
     ebb__settings.markers = (int)min_size(ebb__os_cpus(), 32);
     ebb__settings.background = (int)max_size(ebb__os_cpus() / 4, 1);
     ebb__settings.pause_ns = 1000000;
+    ebb__settings.room_bytes = 16 * MIB;
     ebb__settings.dirty = DIRTY_KERNEL;
     ebb__settings.idle_seconds = 3;
     settings_read("EBB_GC", gc_settings);
     settings_read("EBB_DEBUG", debug_settings);
+    if (ebb__yield_seed) ebb__settings.pause_ns = 0; /* small heaps too, beside the program */
+    if (ebb__settings.checkmark) ebb__checkmark_start();
     ebb__heap_stressed = ebb__settings.stress || ebb__settings.fail_alloc;
 }

@@ -32,6 +32,7 @@ static void sweep_large(span *s) {
         atomic_store_explicit(&span_mark_bits(s)[0], 0, memory_order_relaxed);
     }
     ebb__os_unlock(&z->lock);
+    ebb__yield_point(16);
     if (ours && !live) ebb__pages_free(s);
     ebb__critical_leave();
     if (!freed) return;
@@ -51,6 +52,7 @@ static bool sweep_group(void) {
     uint32_t from = atomic_fetch_add_explicit(&sweep.next, SWEEP_GROUP, memory_order_relaxed);
     uint32_t count = ebb__space.span_count;
     if (from >= count) return false;
+    ebb__yield_point(2);
     uint32_t to = (uint32_t)min_size(from + SWEEP_GROUP, count);
     for (uint32_t w = from; w < to; w += 64) {
         uint64_t bits = atomic_load_explicit(&ebb__space.young[w / 64], memory_order_relaxed);

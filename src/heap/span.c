@@ -10,6 +10,7 @@
  * so that what is zeroed is still in the cache when the program writes it. */
 #include "bins.h"
 #include "hooks.h"
+#include "yield.h"
 
 #define RUN_BYTES (8 * KIB)
 
@@ -110,6 +111,7 @@ static span *small_span_new(heap_bin *bin, slot *owner) {
     s->owned = true;
     s->owner = owner;
     s->listed = false;
+    ebb__yield_point(64);
     ebb__pages_publish(s, SPAN_SMALL);
     return s;
 }
@@ -166,7 +168,9 @@ bool ebb__span_sweep(span *s) {
     ebb__critical_lock(bin->lock);
     bool ours = s->state == SPAN_SMALL && s->bin == bin && !s->owned && span_unswept(s);
     if (ours) {
+        ebb__yield_point(64);
         span_clean(s, 0, 0, &kept);
+        ebb__yield_point(64);
         span_bit_clear(ebb__space.young, span_number(s));
         if (kept == 0) {
             if (s->listed) partial_remove(bin, s);
@@ -198,6 +202,7 @@ static span *bin_take(heap_bin *bin, slot *owner) {
         uint32_t kept = 0;
         partial_remove(bin, s);
         if (span_unswept(s)) span_clean(s, 0, 0, &kept);
+        ebb__yield_point(64);
         span_touch(s);
         s->owned = true;
         s->owner = owner;
@@ -258,7 +263,9 @@ static bool run_claim(heap_thread *t, slot *slot, span *s) {
     uint32_t most = ebb__heap_stressed ? 1 : (uint32_t)max_size(RUN_BYTES * s->reciprocal >> 40, 1);
     uint32_t limit = (uint32_t)min_size(s->count, from + most);
     uint32_t to = bits_find(bits, from, limit, true);
+    ebb__yield_point(256);
     bits_set(bits, from, to);
+    ebb__yield_point(256);
     search_set(s, to);
     uintptr_t start = span_start(s);
     slot->span = s;
