@@ -82,7 +82,7 @@ void ebb__sweep_open(bool full) {
 }
 
 /* Under the collector's lock, group by group, so that nobody finds the world stopped and the heap
- * half swept. */
+ * half swept; nor says of the next cycle's sweep that it is done. */
 void ebb__sweep_finish(bool parallel) {
     if (atomic_load_explicit(&sweep.done, memory_order_acquire)) return;
     if (parallel) {
@@ -93,9 +93,9 @@ void ebb__sweep_finish(bool parallel) {
     for (bool more = true; more;) {
         ebb__os_lock(&ebb__collector_lock);
         more = sweep_group();
+        if (!more) atomic_store_explicit(&sweep.done, true, memory_order_release);
         ebb__os_unlock(&ebb__collector_lock);
     }
-    atomic_store_explicit(&sweep.done, true, memory_order_release);
 }
 
 /* In a forked child: what another thread had taken to sweep is taken again. */
