@@ -23,7 +23,7 @@ static struct {
     _Atomic(uint64_t) assist_ns, wait_ns; /* relaxed */
     uint64_t yield_first; /* bytes freed by the first minor cycle after a full one [owner] */
     bool poor;            /* minor cycles do not pay any more [owner] */
-    _Atomic(uint64_t) vain_since_ns, vain_cost_ns; /* full cycles at the limit that gave little */
+    _Atomic(uint64_t) vain_since_ns, vain_cost_ns; /* cycles at the limit that gave little */
     _Atomic(uint32_t) vain;                        /* how many in a row; relaxed, as the others */
 } pace;
 
@@ -134,26 +134,36 @@ static size_t allowed(size_t room) {
 
 static bool ahead(size_t bytes) {
     enum phase phase = ebb__cycle_phase();
-    if (phase == PHASE_IDLE || phase == PHASE_SWEEP) return false;
+    if (phase == PHASE_IDLE) return false;
     size_t room = atomic_load_explicit(&ebb__cycle.room, memory_order_relaxed);
     size_t claimed = claimed_now() + bytes;
     return claimed > bytes && claimed > (phase == PHASE_MARK ? allowed(room) : room);
 }
 
-static bool beyond_room(size_t bytes) {
+/* An allocation that is to be paced, and the number of cycles when it came. */
+typedef struct claim {
+    size_t bytes;
+    uint64_t since;
+} claim;
+
+/* Over the goal. Who has waited for a cycle may pass it by its object: others may be faster each
+ * time. */
+static bool claim_beyond(const claim *c) {
     size_t room = atomic_load_explicit(&ebb__cycle.room, memory_order_relaxed);
-    return claimed_now() > 0 && claimed_now() + bytes > room;
+    size_t claimed = claimed_now();
+    bool waited = atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed) != c->since;
+    return claimed > 0 && claimed + (waited ? 0 : c->bytes) > room;
 }
 
-/* Helps until the schedule has caught up; at the goal, until the cycle has ended. Between the two a
- * thread that finds nothing to help with goes on. */
+/* Helps until the schedule has caught up; at the goal, until the cycle has ended and is swept.
+ * Between the two a thread that finds nothing to help with goes on. */
 static void claim_ahead(uintptr_t sp, void *arg) {
-    size_t bytes = *(size_t *)arg;
+    const claim *c = arg;
     uint64_t start = ebb__os_now_ns(), slept = 0;
-    while (ahead(bytes)) {
+    while (ahead(c->bytes)) {
         uint64_t wait = ebb__cycle_help(sp);
         slept += wait;
-        if (wait && !beyond_room(bytes)) break;
+        if (wait && !claim_beyond(c)) break;
     }
     atomic_fetch_add_explicit(&pace.wait_ns, slept, memory_order_relaxed);
     atomic_fetch_add_explicit(&pace.assist_ns, ebb__os_now_ns() - start - slept,
@@ -164,26 +174,33 @@ static void claim_ahead(uintptr_t sp, void *arg) {
 static void claim_unanswered(uintptr_t sp, void *arg) {
     uint64_t start = ebb__os_now_ns();
     (void)sp;
-    while (ebb__cycle_phase() == PHASE_IDLE && beyond_room(*(size_t *)arg))
+    while (ebb__cycle_phase() == PHASE_IDLE && claim_beyond(arg))
         if (!ebb__cycle_await() && ebb__os_now_ns() - start > 20000000 &&
             ebb__collect(CAUSE_GROWTH, false) != 0)
             break;
     atomic_fetch_add_explicit(&pace.wait_ns, ebb__os_now_ns() - start, memory_order_relaxed);
 }
 
+/* False: the cycle is made already. */
+static bool claim_begin(claim *c) {
+    if (!ebb__settings.dirty || ebb__pace_small()) {
+        ebb__collect(CAUSE_GROWTH, false);
+        return false;
+    }
+    ebb__cycle_ask();
+    if (claim_beyond(c)) ebb__os_with_registers(claim_unanswered, c);
+    return true;
+}
+
 bool ebb__pace_claim(size_t bytes) {
     size_t claimed = claimed_now();
     size_t trigger = atomic_load_explicit(&ebb__cycle.trigger, memory_order_relaxed);
     if (EBB__LIKELY(claimed + bytes <= trigger) || claimed == 0) return true;
-    if (ebb__cycle_phase() == PHASE_IDLE) {
-        if (!ebb__settings.dirty || ebb__pace_small()) {
-            ebb__collect(CAUSE_GROWTH, false);
-            return true;
-        }
-        ebb__cycle_ask();
-        if (beyond_room(bytes)) ebb__os_with_registers(claim_unanswered, &bytes);
-    }
-    if (ahead(bytes)) ebb__os_with_registers(claim_ahead, &bytes);
+    claim c = {bytes, atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed)};
+    do {
+        if (ebb__cycle_phase() == PHASE_IDLE && !claim_begin(&c)) return true;
+        if (ahead(bytes)) ebb__os_with_registers(claim_ahead, &c);
+    } while (claim_beyond(&c));
     return true;
 }
 
@@ -214,9 +231,9 @@ void ebb_set_limit_handler(ebb_limit_handler handler, void *arg) {
     atomic_store_explicit(&limit_handler, handler, memory_order_release);
 }
 
-/* Full cycles at the limit, one after the other, that gave little and took half of all the time
- * since the first of them: another one would only burn the processor. (Go caps the share likewise.)
- */
+/* Full cycles at the limit, one after the other, that gave little and took, with the minor ones
+ * between, half of all the time since the first: another one would only burn the processor. (Go
+ * caps the share likewise.) */
 static bool limit_spirals(void) {
     enum { IN_VAIN = 8 };
     uint64_t since = atomic_load_explicit(&pace.vain_since_ns, memory_order_relaxed);
@@ -225,17 +242,21 @@ static bool limit_spirals(void) {
     return vain >= IN_VAIN && 2 * cost > ebb__os_now_ns() - since;
 }
 
-static void limit_collect(void) {
+/* What was spent, or not, longer ago than WINDOW_NS does not count. */
+static void limit_collect(bool full) {
+    const uint64_t WINDOW_NS = 10000000000u;
     uint64_t start = ebb__os_now_ns();
     uint64_t freed = atomic_load_explicit(&ebb__heap_freed_bytes, memory_order_relaxed);
-    ebb__collect(CAUSE_LIMIT, true);
+    ebb__collect(CAUSE_LIMIT, full);
     freed = atomic_load_explicit(&ebb__heap_freed_bytes, memory_order_relaxed) - freed;
     size_t limit = atomic_load_explicit(&ebb__space_limit, memory_order_relaxed);
     if (freed >= limit / 64) {
         atomic_store_explicit(&pace.vain, 0, memory_order_relaxed);
         return;
     }
-    if (atomic_fetch_add_explicit(&pace.vain, 1, memory_order_relaxed) == 0) {
+    uint64_t since = atomic_load_explicit(&pace.vain_since_ns, memory_order_relaxed);
+    uint32_t vain = atomic_fetch_add_explicit(&pace.vain, full ? 1 : 0, memory_order_relaxed);
+    if (vain == 0 || start - since > WINDOW_NS) {
         atomic_store_explicit(&pace.vain_since_ns, start, memory_order_relaxed);
         atomic_store_explicit(&pace.vain_cost_ns, 0, memory_order_relaxed);
     }
@@ -243,24 +264,27 @@ static void limit_collect(void) {
 }
 
 /* First what is dead is swept and what is free goes back; then a minor cycle where there are such,
- * and a full one; then, for as long as it says so, the handler and one more. */
+ * and a full one, and a few more while they free much that other threads take; then, for as long as
+ * it says so, the handler and one more. */
 bool ebb__pace_exhausted(size_t bytes, unsigned attempt) {
+    enum { RACES = 6 };
     if (attempt == 0) {
         ebb__sweep_finish(false);
         if (ebb__pages_return(UINT64_MAX, 0, bytes + MIB) > 0) return true;
     }
-    if (attempt <= 1 && ebb__dirty_in_force() && !ebb__pace_full()) {
-        ebb__collect(CAUSE_LIMIT, false);
+    bool spirals = limit_spirals();
+    if (attempt <= 1 && ebb__dirty_in_force() && !ebb__pace_full() && !spirals) {
+        limit_collect(false);
         ebb__pages_return(UINT64_MAX, 0, bytes + MIB);
         return true;
     }
-    bool spirals = limit_spirals();
-    if (attempt > (ebb__dirty_in_force() ? 2 : 1) || spirals) {
+    bool fruitful = atomic_load_explicit(&pace.vain, memory_order_relaxed) == 0;
+    if (attempt > (ebb__dirty_in_force() ? 2u : 1u) + (fruitful ? RACES : 0u) || spirals) {
         ebb_limit_handler handler = atomic_load_explicit(&limit_handler, memory_order_acquire);
         if (!handler || !handler(bytes, atomic_load_explicit(&limit_arg, memory_order_relaxed)))
             return false;
     }
-    limit_collect();
+    limit_collect(true);
     ebb__pages_return(UINT64_MAX, 0, SIZE_MAX);
     return true;
 }
