@@ -1,0 +1,370 @@
+/* test_gc_pace.c - the promises of the pacer: the heap is over its goal by no more than an object
+ * and 24 KiB of each thread, however long marking takes; never over its limit; the goal comes from
+ * what lives, never from what was born while a cycle marked; helping is never switched off; and a
+ * program whose live heap does not fit into the limit gets null pointers soon. See docs/design.md,
+ * "Pacing".
+ *
+ * Each storm runs beside a graph of random references, on which marking is slower than allocation.
+ */
+#include <ebb/gc.h>
+#include <ebb/heap.h>
+#include <ebb/stats.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "modes.h"
+#include "test.h"
+
+#define KIB ((size_t)1 << 10)
+#define MIB ((size_t)1 << 20)
+
+enum { THREADS = 4, RING = 8 };
+#define OBJECT_MOST  (512 * KIB)
+#define THREAD_SLACK (OBJECT_MOST + 8 * KIB + 24 * KIB)
+
+/* The threads of a storm, and the one that watches. */
+#define SLACK ((THREADS + 1) * THREAD_SLACK)
+
+/* What the threads of a storm hold: rings, and the rest of their stacks. */
+#define STORM_LIVE (THREADS * RING * (OBJECT_MOST + 8 * KIB))
+
+/* --- What lives ----------------------------------------------------------------------------- */
+
+typedef struct node {
+    struct node *links[4];
+    uint64_t number;
+} node;
+EBB_TYPE(node, ptrs(links));
+
+static node **graph;
+static size_t graph_nodes;
+
+static bool pace_slow(void) {
+    return test_slow() || modes_have("verify=1");
+}
+
+/* Nodes that refer to others at random: each step of marking is a cache miss. */
+static NOINLINE void graph_build(size_t nodes) {
+    uint64_t state = test_seed();
+    graph_nodes = pace_slow() ? nodes / 10 : nodes;
+    graph = ebb_new_array(node *, graph_nodes);
+    CHECK(graph != NULL);
+    for (size_t i = 0; i < graph_nodes; i++) {
+        graph[i] = ebb_new(node);
+        CHECK(graph[i] != NULL);
+        graph[i]->number = i;
+        for (size_t k = 0; k < 4; k++) graph[i]->links[k] = graph[test_random_below(&state, i + 1)];
+    }
+}
+
+static NOINLINE void graph_check(void) {
+    for (size_t i = 0; i < graph_nodes; i++) CHECK_EQ(graph[i]->number, i);
+}
+
+/* --- A storm -------------------------------------------------------------------------------- */
+
+static atomic_bool storm_end;
+static atomic_size_t storm_refused;
+
+/* Mostly small, now and then large; one in a hundred large ones is written to its end. */
+static void storm_step(uint64_t *state, void **ring) {
+    uint64_t bits = test_random(state);
+    size_t size = bits % 64 ? bits % 480 : (bits >> 20) % OBJECT_MOST;
+    char *p = bits & 1024 ? ebb_alloc(size + 8) : ebb_alloc_data(size + 8);
+    if (!p) {
+        atomic_fetch_add(&storm_refused, 1);
+        return;
+    }
+    *(size_t *)(void *)p = size;
+    if (bits % 100 == 0) p[size] = 1;
+    ring[bits >> 40 & (RING - 1)] = p;
+}
+
+static void *storm_body(void *number) {
+    uint64_t state = test_seed() + (uintptr_t)number;
+    void *ring[RING] = {0};
+    while (!atomic_load_explicit(&storm_end, memory_order_relaxed)) {
+        for (int i = 0; i < 100; i++) storm_step(&state, ring);
+    }
+    ebb_keep_alive(ring);
+    __asm__ volatile("" : : "r"(ring) : "memory");
+    return NULL;
+}
+
+static double storm_clock(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* At every moment: the goal holds for what is allocated, as the statistics count it. */
+static void storm_watch(struct ebb_stats *s) {
+    ebb_stats(s);
+    if (s->goal != UINT64_MAX && s->live > s->goal + SLACK)
+        test_fail(__FILE__, __LINE__, "live %zu over the goal %zu", (size_t)s->live,
+                  (size_t)s->goal);
+    if (s->limit != UINT64_MAX && s->mapped - s->heap_returned > s->limit)
+        test_fail(__FILE__, __LINE__, "footprint %zu over the limit %zu",
+                  (size_t)(s->mapped - s->heap_returned), (size_t)s->limit);
+}
+
+/* THREADS threads allocate for so long; every forced_ms, if not 0, a collection is asked for. */
+static void storm_run(double seconds, double forced_seconds) {
+    pthread_t threads[THREADS];
+    struct ebb_stats s;
+    double start = storm_clock(), forced = start;
+    atomic_store(&storm_end, false);
+    for (size_t i = 0; i < THREADS; i++)
+        CHECK_EQ(pthread_create(&threads[i], NULL, storm_body, (void *)(i + 1)), 0);
+    while (storm_clock() < start + seconds * (double)test_scale()) {
+        storm_watch(&s);
+        usleep(5000);
+        if (forced_seconds == 0 || storm_clock() < forced + forced_seconds) continue;
+        CHECK_EQ(ebb_collect(), 0);
+        forced = storm_clock();
+    }
+    atomic_store(&storm_end, true);
+    for (size_t i = 0; i < THREADS; i++) CHECK_EQ(pthread_join(threads[i], NULL), 0);
+}
+
+/* --- The goal ------------------------------------------------------------------------------- */
+
+static void goal_try(int percent, double forced_seconds) {
+    struct ebb_stats before, after;
+    ebb_set_gc_percent(percent); /* first: lowering the goal later may put the heap above it */
+    graph_build(1000000);
+    CHECK_EQ(ebb_collect(), 0);
+    ebb_stats(&before);
+    storm_run(0.8, forced_seconds);
+    ebb_stats(&after);
+    graph_check();
+    CHECK(after.cycles > before.cycles + 1);
+    CHECK(after.goal_passed_max <= SLACK);
+    CHECK_EQ(atomic_load(&storm_refused), 0);
+    printf("     %d %%: %zu cycles, goal passed by %zu KiB, helped %.0f ms, waited %.0f ms\n",
+           percent, (size_t)(after.cycles - before.cycles), (size_t)(after.goal_passed_max / KIB),
+           (double)(after.assist_ns - before.assist_ns) / 1e6,
+           (double)(after.wait_ns - before.wait_ns) / 1e6);
+}
+
+TEST(goal_holds_at_10) {
+    goal_try(10, 0);
+}
+
+TEST(goal_holds_at_100) {
+    goal_try(100, 0);
+}
+
+TEST(goal_holds_at_400) {
+    goal_try(400, 0);
+}
+
+TEST(goal_holds_at_10_with_forced_cycles) {
+    goal_try(10, 0.05);
+}
+
+TEST(goal_holds_at_100_with_forced_cycles) {
+    goal_try(100, 0.05);
+}
+
+TEST(goal_holds_at_400_with_forced_cycles) {
+    goal_try(400, 0.05);
+}
+
+/* No limit is set, marking is slower than allocation: threads help or wait, to the last. */
+TEST(helping_is_never_switched_off) {
+    struct ebb_stats before, after;
+    ebb_set_gc_percent(20);
+    graph_build(1000000);
+    for (int i = 0; i < 3; i++) {
+        ebb_stats(&before);
+        storm_run(0.5, 0);
+        ebb_stats(&after);
+        CHECK(strcmp(after.dirty, "off") == 0 ||
+              after.assist_ns + after.wait_ns > before.assist_ns + before.wait_ns);
+        CHECK(after.goal_passed_max <= SLACK);
+    }
+}
+
+/* --- What is born while a cycle marks -------------------------------------------------------- */
+
+/* Long cycles beside which much is born and dies: neither is a goal higher than what lives allows,
+ * nor does it climb from cycle to cycle. */
+TEST(goals_come_from_what_lives) {
+    enum { CYCLES = 12 };
+    struct ebb_stats s;
+    pthread_t threads[THREADS];
+    uint64_t first = 0, born_most = 0;
+    int percent = 400;
+    ebb_set_gc_percent(percent); /* first: lowering the goal later may put the heap above it */
+    graph_build(1000000);
+    CHECK_EQ(ebb_collect(), 0);
+    ebb_stats(&s);
+    uint64_t live = s.marked_live;
+    for (size_t i = 0; i < THREADS; i++)
+        CHECK_EQ(pthread_create(&threads[i], NULL, storm_body, (void *)(i + 1)), 0);
+    for (int i = 0; i < CYCLES; i++) {
+        uint64_t born = s.alloc_bytes;
+        usleep(20000);
+        CHECK_EQ(ebb_collect(), 0);
+        ebb_stats(&s);
+        born = s.alloc_bytes - born;
+        born_most = born > born_most ? born : born_most;
+        uint64_t most = live + STORM_LIVE + s.roots_bytes;
+        if (s.goal > most + most / 100 * (uint64_t)percent + 16 * MIB)
+            test_fail(__FILE__, __LINE__, "goal %zu, live %zu", (size_t)s.goal, (size_t)most);
+        if (i == 0) first = s.goal;
+        CHECK(s.goal < first + first / 20 + STORM_LIVE * (uint64_t)(100 + percent) / 100);
+    }
+    atomic_store(&storm_end, true);
+    for (size_t i = 0; i < THREADS; i++) CHECK_EQ(pthread_join(threads[i], NULL), 0);
+    graph_check();
+    CHECK(born_most > live / 4); /* else nothing was shown */
+}
+
+/* --- The trace says the same ----------------------------------------------------------------- */
+
+TEST(storm_to_trace) {
+    if (!modes_have("gctrace=1")) SKIP("runs inside the_trace_agrees");
+    graph_build(500000);
+    CHECK_EQ(ebb_collect(), 0);
+    storm_run(1, 0.1);
+    struct ebb_stats s;
+    ebb_stats(&s);
+    CHECK(s.goal_passed_max <= SLACK);
+}
+
+/* The heap at the end of each cycle against the goal of the one before; full ones' goals against
+ * what they found. */
+TEST(the_trace_agrees) {
+    static modes_result run;
+    enum { PERCENT = 50, MB_SLACK = SLACK / MIB + 2 };
+    CHECK_EQ(modes_run(&run, "storm_to_trace", "gctrace=1", "percent=50"), 0);
+    unsigned long before = 0, lines = 0, over = 0;
+    for (char *line = run.text; line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        unsigned long number, end, live, goal;
+        double roots;
+        if (strncmp(line, "ebb: gc ", 8) == 0) line += 5;
+        if (sscanf(line,
+                   "gc %lu @%*[^,], %*[^,], %*u->%lu->%lu MB, %lu MB goal, %*f MB stacks, %lf",
+                   &number, &end, &live, &goal, &roots) != 5)
+            continue;
+        if (before && end > before + MB_SLACK) over++;
+        if (before && end > before + MB_SLACK)
+            fprintf(stderr, "gc %lu: %lu MB, goal %lu MB\n", number, end, before);
+        unsigned long room = (live + (unsigned long)roots + 1) * PERCENT / 100 + 2;
+        CHECK(goal <= live + (room > 16 ? room : 16) + 1);
+        before = goal;
+        lines++;
+    }
+    CHECK(lines > 5);
+    CHECK_EQ(over, 0);
+}
+
+/* --- The limit ------------------------------------------------------------------------------ */
+
+/* Growth is off: the limit alone makes cycles, holds, and leaves room for who has room. */
+TEST(limit_alone_paces) {
+    struct ebb_stats s;
+    ebb_set_gc_percent(-1);
+    graph_build(500000);
+    CHECK_EQ(ebb_collect(), 0);
+    ebb_stats(&s);
+    CHECK_EQ(s.goal, UINT64_MAX);
+    size_t limit = s.mapped - s.heap_returned + 3 * STORM_LIVE + 32 * MIB;
+    ebb_set_memory_limit(limit);
+    storm_run(1.2, 0);
+    ebb_stats(&s);
+    graph_check();
+    CHECK(s.cycles > 1);
+    CHECK(s.goal <= limit);
+    printf("     %zu cycles, %zu refused\n", (size_t)s.cycles, atomic_load(&storm_refused));
+    CHECK_EQ(atomic_load(&storm_refused), 0);
+}
+
+/* Some allocations fail here, the limit holds all the same. */
+TEST(limit_holds_where_it_is_tight) {
+    struct ebb_stats s;
+    graph_build(500000);
+    CHECK_EQ(ebb_collect(), 0);
+    ebb_release();
+    ebb_stats(&s);
+    ebb_set_memory_limit(s.mapped - s.heap_returned + STORM_LIVE / 4);
+    storm_run(1.2, 0.3);
+    graph_check();
+}
+
+static NOINLINE size_t chain_until_null(node **chain, size_t most) {
+    size_t got = 0;
+    for (; got < most; got++) {
+        node *n = ebb_new(node);
+        if (!n) break;
+        n->number = got;
+        n->links[0] = *chain;
+        *chain = n;
+    }
+    return got;
+}
+
+/* What lives is more than the limit: each allocation that fails comes back within a few cycles, and
+ * all of them together do not make many. */
+TEST(live_heap_over_the_limit) {
+    enum { CALLS = 2000, CYCLES_A_CALL = 8, CYCLES_IN_VAIN = 40 };
+    static node *chain;
+    size_t limit = 32 * MIB;
+    ebb_set_memory_limit(limit);
+    CHECK(chain_until_null(&chain, 4 * limit / sizeof(node)) < limit / sizeof(node));
+    uint64_t start = ebb_cycles(), most = 0;
+    for (int i = 0; i < CALLS; i++) {
+        struct ebb_stats s;
+        uint64_t before = ebb_cycles();
+        CHECK(ebb_alloc(100 * KIB) == NULL);
+        uint64_t cycles = ebb_cycles() - before;
+        most = cycles > most ? cycles : most;
+        if (i % 100) continue;
+        ebb_stats(&s);
+        CHECK(s.mapped - s.heap_returned <= limit);
+    }
+    uint64_t vain = ebb_cycles() - start;
+    printf("     %zu cycles for %d failed calls, %zu at most for one\n", (size_t)vain, CALLS,
+           (size_t)most);
+    CHECK(most <= CYCLES_A_CALL);
+    CHECK(vain <= CYCLES_IN_VAIN);
+    chain = NULL;
+    test_clear_stack();
+    CHECK_EQ(ebb_collect(), 0);
+    CHECK(ebb_alloc(100 * KIB) != NULL);
+}
+
+static void *over_body(void *arg) {
+    node *mine = NULL;
+    (void)arg;
+    for (int i = 0; i < 200; i++) chain_until_null(&mine, 100000);
+    for (node *n = mine; n && n->links[0]; n = n->links[0]) CHECK_EQ(n->number <= 100000, true);
+    return NULL;
+}
+
+/* The same with threads that all hold what they get. */
+TEST(live_heap_over_the_limit_with_threads) {
+    pthread_t threads[THREADS];
+    struct ebb_stats s;
+    ebb_set_memory_limit(48 * MIB);
+    for (size_t i = 0; i < THREADS; i++)
+        CHECK_EQ(pthread_create(&threads[i], NULL, over_body, NULL), 0);
+    for (int i = 0; i < 50; i++) {
+        storm_watch(&s);
+        usleep(2000);
+    }
+    for (size_t i = 0; i < THREADS; i++) CHECK_EQ(pthread_join(threads[i], NULL), 0);
+    storm_watch(&s);
+    printf("     %zu cycles\n", (size_t)s.cycles);
+    CHECK(s.cycles < 400);
+    test_clear_stack();
+    CHECK_EQ(ebb_collect(), 0);
+    CHECK(ebb_alloc(MIB) != NULL);
+}
