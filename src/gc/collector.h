@@ -143,6 +143,13 @@ EBB__SHARED void ebb__mark_fields(uintptr_t p);
 /* Whether a word points into a heap object that is not marked. */
 EBB__SHARED bool ebb__mark_is_dead(uintptr_t word);
 
+/* The w-th word of the bits of a span's objects that are kept: marked, or held by roots. */
+EBB__SHARED uint64_t ebb__mark_kept(const span *s, uint32_t w);
+
+/* In a stop, when the epoch has changed: large objects that only roots hold stay young and alive.
+ * Returns their bytes. */
+EBB__SHARED size_t ebb__mark_held(void);
+
 /* In a stop, after marking: takes from threads the spans in which nothing lives. */
 EBB__SHARED void ebb__mark_drop_empty(void);
 
@@ -212,7 +219,7 @@ typedef struct cycle_record {
     uint64_t stop_ns, look_ns, roots_ns, drain_ns; /* parts of the last stop, in this order */
     uint64_t assist_ns, wait_ns;                   /* of threads that were ahead of the schedule */
     uint64_t cpu_ns;
-    size_t heap_before, heap_after, live, goal;
+    size_t heap_before, heap_after, live, held, goal; /* held: of live, by roots alone */
     size_t stack_bytes, root_bytes;
     size_t freed_bytes, footprint;
     uint64_t finalizers_due;
@@ -227,6 +234,7 @@ typedef struct cycle_state {
     _Atomic(size_t) goal;    /* relaxed: read by allocating threads */
     _Atomic(size_t) trigger; /* claimed bytes that start a cycle; relaxed */
     _Atomic(size_t) room;    /* claimed bytes that reach the goal; relaxed */
+    size_t marked;           /* bytes with a mark, the old ones included: as of the last cycle */
     size_t live_full;        /* as of the last full cycle */
     uint64_t minor, assist_ns, wait_ns;
     size_t goal_passed_max;

@@ -191,6 +191,7 @@ static bool finish_steps(uintptr_t sp) {
     ebb__mark_drop_empty();
     ebb__sweep_open(r->full);
     r->live = now.totals.bytes;
+    r->held = ebb__mark_held();
     r->heap_after = r->heap_before;
     r->root_bytes = ebb__cycle_roots.bytes;
     r->stack_bytes = ebb__cycle_roots.stack_bytes;
@@ -350,9 +351,9 @@ static bool mark_beside(uintptr_t sp) {
         if (!(changed = ebb__dirty_changed())) return false;
     }
     ebb__yield_point(1);
+    ebb__mark_beside(true); /* hints are for a marking beside the program */
     if (!cycle_open(sp)) return false;
     ebb__yield_point(1);
-    ebb__mark_beside(true);
     ebb__pace_begin(r);
     phase_set(PHASE_MARK);
     hints_take();

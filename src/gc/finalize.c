@@ -279,7 +279,7 @@ void ebb__weak_clear(void) {
         const span *s = span_at(n);
         if (s->state < SPAN_SMALL || s->bin->layout->weak_count == 0) continue;
         for (uint32_t w = 0; w * 64 < s->count; w++) {
-            uint64_t marks = atomic_load_explicit(&span_mark_bits(s)[w], memory_order_relaxed);
+            uint64_t marks = ebb__mark_kept(s, w);
             for (; marks; marks &= marks - 1)
                 weak_clear_object(s, w * 64 + (uint32_t)__builtin_ctzll(marks));
         }

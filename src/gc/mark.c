@@ -20,7 +20,8 @@ enum {
     QUEUE = 16,
     PIECE = 128 * 1024,
     ROOT_PIECE = 64 * 1024,
-    SHARE_FROM = 32
+    SHARE_FROM = 32,
+    HELD_MOST = 1024
 };
 
 /* A word that may be a pointer; or, tagged, the number of a large object's span and of its piece.
@@ -58,6 +59,8 @@ static struct {
         const os_ranges *ranges;
         _Atomic(uint64_t) next; /* packed: index of a range << 32 | piece; relaxed */
     } roots, changed;
+    uint32_t held[HELD_MOST]; /* spans with `held` set [lock] */
+    uint32_t held_count;
     bool parallel; /* several mark at once */
     bool beside;   /* the program runs */
 } pool;
@@ -240,6 +243,70 @@ static inline void word_mark(marker *m, uintptr_t word) {
     object_scan(m, s, span_start(s) + index * s->stride);
 }
 
+/* --- Large objects that only roots refer to
+ * --------------------------------------------------------
+ *
+ * What a thread is working with when the world stops would become old, and stay until a full cycle:
+ * for large objects that adds up quickly. So one that is new, and that no object refers to but only
+ * roots do, is kept without a mark: what it refers to is marked, it is itself still young, and no
+ * older object's page need be dirty for it. The second time it is marked like any other. */
+
+enum { HELD_NOT, HELD_HINT, HELD_STOP };
+
+static bool held_note(const span *s) {
+    ebb__critical_lock(&pool.lock);
+    bool room = pool.held_count < HELD_MOST;
+    if (room) pool.held[pool.held_count++] = span_number(s);
+    ebb__critical_unlock(&pool.lock);
+    return room;
+}
+
+/* A word of a root: true when it refers to such an object, which is seen to. */
+static bool root_holds(marker *m, uintptr_t word) {
+    uint32_t index;
+    span *s = ebb__span_at(word);
+    if (!s || s->state != SPAN_LARGE || s->age > 0 || !span_find(s, word, &index)) return false;
+    if (atomic_load_explicit(&span_mark_bits(s)[0], memory_order_relaxed) & 1) return true;
+    uint8_t want = pool.beside ? HELD_HINT : HELD_STOP;
+    uint8_t was = atomic_load_explicit(&s->held, memory_order_relaxed);
+    do
+        if (was >= want) return true;
+    while (!atomic_compare_exchange_weak_explicit(&s->held, &was, want, memory_order_relaxed,
+                                                  memory_order_relaxed));
+    if (was != HELD_NOT) return true; /* looked at before; what changed since is on dirty pages */
+    if (!held_note(s)) {
+        atomic_store_explicit(&s->held, HELD_NOT, memory_order_relaxed);
+        return false;
+    }
+    if (s->zone != ZONE_SCAN) return true;
+    if (pool.beside && !s->armed) ebb__dirty_expose(s, true);
+    object_scan(m, s, span_start(s));
+    return true;
+}
+
+uint64_t ebb__mark_kept(const span *s, uint32_t w) {
+    uint64_t marks = atomic_load_explicit(&span_mark_bits(s)[w], memory_order_relaxed);
+    bool held =
+        s->state == SPAN_LARGE && atomic_load_explicit(&s->held, memory_order_relaxed) != HELD_NOT;
+    return marks | held;
+}
+
+size_t ebb__mark_held(void) {
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < pool.held_count; i++) {
+        span *s = span_at(pool.held[i]);
+        bool held = atomic_load_explicit(&s->held, memory_order_relaxed) == HELD_STOP;
+        bool marked = atomic_load_explicit(&span_mark_bits(s)[0], memory_order_relaxed) & 1;
+        atomic_store_explicit(&s->held, HELD_NOT, memory_order_relaxed);
+        if (!held || marked) continue;
+        s->age++;
+        span_touch(s);
+        bytes += s->stride;
+    }
+    pool.held_count = 0;
+    return bytes;
+}
+
 /* Scans the marked objects of a span as far as they lie in [from, to). */
 static void marked_scan(marker *m, const span *s, uintptr_t from, uintptr_t to) {
     bool large = s->state == SPAN_LARGE;
@@ -247,7 +314,7 @@ static void marked_scan(marker *m, const span *s, uintptr_t from, uintptr_t to) 
     uint32_t first = large ? 0 : span_index(s, from);
     uint32_t last = large ? 1 : (uint32_t)min_size(span_index(s, to - 1) + 1, s->count);
     for (uint32_t w = first / 64; w * 64 < last; w++) {
-        uint64_t marks = atomic_load_explicit(&span_mark_bits(s)[w], memory_order_relaxed);
+        uint64_t marks = ebb__mark_kept(s, w);
         for (; marks; marks &= marks - 1) {
             uint32_t index = w * 64 + (uint32_t)__builtin_ctzll(marks);
             uintptr_t object = start + index * s->stride, end = object + s->stride;
@@ -265,6 +332,15 @@ static void changed_scan(marker *m, uintptr_t from, uintptr_t to) {
         if (s) end = span_start(s) + ((uintptr_t)s->pages << PAGE_SHIFT);
         if (s) marked_scan(m, s, from, min_size(end, to));
         from = end;
+    }
+}
+
+__attribute__((no_sanitize("address", "thread"))) static void roots_scan(marker *m, uintptr_t start,
+                                                                         uintptr_t end) {
+    for (uintptr_t at = start; at < end; at += sizeof(void *)) {
+        uintptr_t word = __atomic_load_n((uintptr_t *)at, __ATOMIC_RELAXED);
+        bool ours = word - ebb__space.base < 2 * ebb__space.zone_bytes;
+        if (ours && !root_holds(m, word)) item_push(m, word);
     }
 }
 
@@ -372,7 +448,7 @@ static void mark_part(unsigned part, unsigned parts) {
             marker_drain(m);
         }
         while (piece_next(&pool.roots, &piece)) {
-            words_scan(m, piece.start, piece.end);
+            roots_scan(m, piece.start, piece.end);
             marker_drain(m);
         }
         marker_drain(m);
@@ -453,6 +529,7 @@ void ebb__mark_forked(void) {
     atomic_store_explicit(&pool.helpers, 0, memory_order_relaxed);
     atomic_store_explicit(&pool.full_count, 0, memory_order_relaxed);
     mark_local = (marker){0};
+    pool.held_count = 0; /* the first cycle is full and clears the spans' own */
     atomic_store_explicit(&crew.threads, 0, memory_order_relaxed);
     atomic_store_explicit(&crew.running, 0, memory_order_relaxed);
     atomic_store_explicit(&crew.job, 0, memory_order_relaxed);
@@ -507,7 +584,7 @@ void ebb__mark_hints(uintptr_t start, uintptr_t end) {
     uintptr_t words[512];
     while (start < end) {
         size_t got = ebb__os_peek(words, start, min_size(sizeof words, end - start));
-        for (size_t i = 0; i < got / sizeof(uintptr_t); i++) word_push(&mark_local, words[i]);
+        roots_scan(&mark_local, (uintptr_t)words, (uintptr_t)words + got / 8 * 8);
         if (got < sizeof words) break;
         start += sizeof words;
     }
@@ -517,8 +594,9 @@ void ebb__mark_hints(uintptr_t start, uintptr_t end) {
 static void marks_clear_part(unsigned part, unsigned parts) {
     uint32_t count = ebb__space.span_count;
     for (uint32_t n = 1 + part; n < count; n += parts) {
-        const span *s = span_at(n);
+        span *s = span_at(n);
         if (__atomic_load_n(&s->state, __ATOMIC_ACQUIRE) < SPAN_SMALL) continue;
+        atomic_store_explicit(&s->held, HELD_NOT, memory_order_relaxed);
         _Atomic(uint64_t) *mark = span_mark_bits(s);
         for (uint32_t w = 0; w * 64 < s->count; w++)
             if (atomic_load_explicit(&mark[w], memory_order_relaxed))
@@ -527,6 +605,7 @@ static void marks_clear_part(unsigned part, unsigned parts) {
 }
 
 void ebb__mark_forget(unsigned most) {
+    pool.held_count = 0;
     ebb__mark_parallel(marks_clear_part, most);
 }
 
@@ -541,9 +620,11 @@ bool ebb__mark_is_dead(uintptr_t word) {
     uint32_t index;
     const span *s = ebb__span_at(word);
     if (!s || !span_find(s, word, &index)) return false;
-    return !(atomic_load_explicit(&span_mark_bits(s)[index / 64], memory_order_relaxed) >>
-                 (index % 64) &
-             1);
+    bool marked =
+        atomic_load_explicit(&span_mark_bits(s)[index / 64], memory_order_relaxed) >> (index % 64) &
+        1;
+    return !marked && !(s->state == SPAN_LARGE &&
+                        atomic_load_explicit(&s->held, memory_order_relaxed) == HELD_STOP);
 }
 
 void ebb__mark_fields(uintptr_t p) {

@@ -76,7 +76,7 @@ void ebb__pace_put_off(void) {
 
 bool ebb__pace_full(void) {
     const cycle_state *c = &ebb__cycle;
-    return c->live_full == 0 || c->last.live / 4 > c->live_full / 3 || pace.poor;
+    return c->live_full == 0 || c->marked / 4 > c->live_full / 3 || pace.poor;
 }
 
 /* Marking goes at about a byte a nanosecond. */
@@ -115,8 +115,10 @@ void ebb__pace_end(cycle_record *r) {
     pace.marked[r->full] = marked;
     pace.claimed_beside[r->full] = r->beside && claimed > begun ? claimed - begun : 0;
     yield_note(r, marked, claimed);
-    if (!r->full) r->live += ebb__cycle.last.live;
+    if (!r->full) r->live += ebb__cycle.marked;
+    ebb__cycle.marked = r->live;
     if (r->full) ebb__cycle.live_full = max_size(r->live, 1);
+    r->live += r->held;
     atomic_store_explicit(&ebb__heap_claimed, 0, memory_order_relaxed);
     ebb__pace_set(r->live);
 }

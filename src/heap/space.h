@@ -63,6 +63,8 @@ typedef struct span {
     };
     _Atomic(uint32_t) swept; /* the epoch as of which its bits are right: see span_unswept */
     uint8_t armed;           /* writes to it are noted, see gc/dirty.c [owner of the cycle] */
+    _Atomic(uint8_t) held;   /* LARGE: by roots alone, see gc/mark.c; relaxed */
+    uint8_t age;             /* LARGE: cycles that it outlived so [world stopped] */
 } span;
 static_assert(sizeof(span) == 64, "one cache line a span");
 
