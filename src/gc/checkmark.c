@@ -55,9 +55,9 @@ static bool check_find(uintptr_t word, check_place *place) {
     return check_bit(&sp->alloc[(size_t)s->first_page * BITMAP_WORDS], index);
 }
 
+/* Marked, or a large object that roots alone hold. */
 static bool check_marked(const check_place *place) {
-    size_t page = place->span->first_page;
-    return check_bit(&ebb__space.mark[page * BITMAP_WORDS], place->index);
+    return ebb__mark_kept(place->span, (uint32_t)(place->index / 64)) >> (place->index % 64) & 1;
 }
 
 /* --- What is said when one is missing --------------------------------------------------------- */

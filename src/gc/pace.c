@@ -50,7 +50,8 @@ static size_t limit_room(size_t live) {
 void ebb__pace_set(size_t live) {
     int percent = atomic_load_explicit(&ebb__settings.percent, memory_order_relaxed);
     size_t base = live + ebb__cycle_roots.bytes;
-    size_t room = percent < 0 ? SIZE_MAX / 2 : max_size(base / 100 * (size_t)percent, ebb__settings.room_bytes);
+    size_t room = percent < 0 ? SIZE_MAX / 2
+                              : max_size(base / 100 * (size_t)percent, ebb__settings.room_bytes);
     size_t limit = limit_room(live);
     bool bounded = percent >= 0 || limit != SIZE_MAX;
     room = min_size(room, limit);
