@@ -1,0 +1,309 @@
+/* test_internal_failures.c - system calls of the dirty layer, and memory for the collector's lists,
+ * that fail while the heap is in use. A cycle then looks at more than it had to, or is full, or in
+ * one stop, or is not made at all; but nothing is lost. The library is compiled in, with a seam
+ * around the calls. docs/testing.md, "Failures". */
+#ifndef _GNU_SOURCE
+# define _GNU_SOURCE 1
+#endif
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/mman.h>
+
+/* Which call fails. Counted from the last failures_set; relaxed, no other data. */
+static struct {
+    _Atomic(long) made, at, every; /* fail the at-th; or each at random, one in `every` */
+    _Atomic(uint64_t) failed, random;
+    int error;
+} calls, maps;
+
+static bool failure_due(long number, long at, long every, _Atomic(uint64_t) *random) {
+    if (at) return number == at;
+    if (!every) return false;
+    uint64_t z = atomic_fetch_add(random, 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    return (z >> 33) % (uint64_t)every == 0;
+}
+
+static bool call_fails(void) {
+    long number = atomic_fetch_add(&calls.made, 1) + 1;
+    if (!failure_due(number, atomic_load(&calls.at), atomic_load(&calls.every), &calls.random))
+        return false;
+    atomic_fetch_add(&calls.failed, 1);
+    errno = calls.error;
+    return true;
+}
+
+static bool map_fails(size_t size);
+
+#define EBB__DIRTY_CALL(call)  (call_fails() ? (__typeof__(call))-1 : (call))
+#define mmap(start, size, ...) (map_fails(size) ? MAP_FAILED : mmap((start), (size), __VA_ARGS__))
+#include "../src/all.c"
+#undef mmap
+
+#include <ebb/gc.h>
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "test.h"
+
+/* Memory for lists: asked for by a thread within a cycle, but not by one that allocates, and not
+ * for packets, without which nothing can be marked. */
+static _Thread_local bool allocates;
+
+static bool map_fails(size_t size) {
+    if (allocates || ebb__cycle_phase() == PHASE_IDLE || size > 4 * MIB) return false;
+    if (atomic_load(&pool.lock.word) != 0) return false;
+    long number = atomic_fetch_add(&maps.made, 1) + 1;
+    if (!failure_due(number, atomic_load(&maps.at), atomic_load(&maps.every), &maps.random))
+        return false;
+    atomic_fetch_add(&maps.failed, 1);
+    errno = ENOMEM;
+    return true;
+}
+
+static void failures_set(long at, long every, int error) {
+    calls.error = error;
+    atomic_store(&calls.made, 0);
+    atomic_store(&calls.at, at);
+    atomic_store(&calls.every, every);
+}
+
+static void map_failures_set(long at, long every) {
+    atomic_store(&maps.made, 0);
+    atomic_store(&maps.at, at);
+    atomic_store(&maps.every, every);
+}
+
+/* --- A heap that is in use ---------------------------------------------------------------------
+ */
+
+enum { TABLE = 4000, BIG = 40000, WORKERS = 2, LENGTH = 12 };
+
+/* A slot of the table holds a chain, all of whose cells carry the slot's number and the chain's. */
+typedef struct cell {
+    struct cell *next;
+    uint64_t slot, chain;
+} cell;
+
+static cell **table[WORKERS]; /* objects of the heap: large ones, kept by static storage */
+static uint64_t shadow[WORKERS][TABLE];
+static _Atomic(bool) workers_end;
+static pthread_t workers[WORKERS];
+
+static cell *cell_make(cell *next, uint64_t slot, uint64_t chain) {
+    allocates = true;
+    cell *fresh = ebb_alloc(sizeof *fresh);
+    allocates = false;
+    if (fresh) *fresh = (cell){next, slot, chain};
+    return fresh;
+}
+
+/* Null and no change where memory fails. */
+NOINLINE static void slot_replace(size_t me, size_t slot, uint64_t chain) {
+    cell *head = NULL;
+    for (int i = 0; i < LENGTH; i++)
+        if (!(head = cell_make(head, slot, chain))) return;
+    table[me][slot] = head;
+    shadow[me][slot] = chain;
+}
+
+static void slot_check(size_t me, size_t slot) {
+    size_t length = 0;
+    for (const cell *c = table[me][slot]; c; c = c->next, length++)
+        CHECK(c->slot == slot && c->chain == shadow[me][slot]);
+    CHECK_EQ(length, shadow[me][slot] ? LENGTH : 0);
+}
+
+static void table_check(size_t me) {
+    for (size_t slot = 0; slot < TABLE; slot++) slot_check(me, slot);
+}
+
+static void *worker_body(void *arg) {
+    size_t me = (size_t)arg;
+    uint64_t random = test_seed() + me;
+    for (uint64_t chain = 1; !atomic_load(&workers_end); chain++) {
+        size_t slot = test_random_below(&random, TABLE);
+        slot_check(me, slot);
+        slot_replace(me, slot, chain);
+    }
+    table_check(me);
+    return NULL;
+}
+
+static void heap_begin(const char *gc) {
+    setenv("EBB_DEBUG", "checkmark=1,oracle=1,room=256KiB", 1);
+    setenv("EBB_GC", gc, 1);
+    for (size_t i = 0; i < WORKERS; i++) {
+        CHECK((table[i] = ebb_alloc(BIG * sizeof(cell *))) != NULL);
+        for (size_t slot = 0; slot < TABLE; slot++) slot_replace(i, slot, 1);
+    }
+}
+
+static void workers_begin(void) {
+    for (size_t i = 0; i < WORKERS; i++)
+        CHECK_EQ(pthread_create(&workers[i], NULL, worker_body, (void *)i), 0);
+}
+
+static void workers_stop(void) {
+    atomic_store(&workers_end, true);
+    for (size_t i = 0; i < WORKERS; i++) pthread_join(workers[i], NULL);
+}
+
+static void all_is_there(void) {
+    failures_set(0, 0, 0);
+    map_failures_set(0, 0);
+    for (int i = 0; i < 3; i++) CHECK_EQ(ebb_collect(), 0);
+    for (size_t i = 0; i < WORKERS; i++) table_check(i);
+}
+
+static void need_kernel(void) {
+    const char *why;
+    CHECK_EQ(ebb_collect(), 0);
+    if (ebb__dirty_mode(&why) != DIRTY_KERNEL) SKIP("the system does not tell of written pages");
+}
+
+/* --- Calls that fail ---------------------------------------------------------------------------
+ */
+
+/* Every call of a full and of a minor cycle in turn, beside threads at work. */
+TEST(each_call_of_a_cycle_fails_once) {
+    heap_begin("pause=0");
+    need_kernel();
+    workers_begin();
+    for (long at = 1; at <= 30; at++) {
+        failures_set(at, 0, at % 2 ? EAGAIN : ENOMEM);
+        ebb__collect(CAUSE_FORCED, at % 4 < 2);
+        ebb__collect(CAUSE_FORCED, at % 4 >= 2);
+    }
+    workers_stop();
+    CHECK(atomic_load(&calls.failed) >= 15);
+    all_is_there();
+}
+
+TEST(calls_fail_at_random) {
+    static const long every[] = {1, 2, 3, 10, 50};
+    heap_begin("pause=0");
+    need_kernel();
+    workers_begin();
+    for (int round = 0; round < 30; round++) {
+        failures_set(0, every[round % 5], EFAULT);
+        ebb__collect(CAUSE_FORCED, round % 3 == 0);
+    }
+    workers_stop();
+    CHECK(atomic_load(&calls.failed) >= 30);
+    all_is_there();
+}
+
+/* At the first cycle: whichever fails, collections stop the world, and say why. */
+__attribute__((noreturn)) static void start_child(long at) {
+    const char *why;
+    failures_set(at, 0, ENOSYS);
+    heap_begin("pause=0");
+    CHECK_EQ(ebb_collect(), 0);
+    bool failed = atomic_load(&calls.failed) > 0;
+    enum dirty_mode mode = ebb__dirty_mode(&why);
+    CHECK(mode == DIRTY_KERNEL || why != NULL);
+    workers_begin();
+    for (int i = 0; i < 2; i++) CHECK_EQ(ebb__collect(CAUSE_FORCED, i % 2), 0);
+    workers_stop();
+    all_is_there();
+    _exit(failed ? 0 : 9);
+}
+
+TEST(each_call_of_the_start_fails_once) {
+    long at = 1;
+    for (int status = 0; status == 0; at++) {
+        pid_t child = fork();
+        CHECK(child >= 0);
+        if (child == 0) start_child(at);
+        CHECK_EQ(waitpid(child, &status, 0), child);
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 9) break; /* there are no more */
+        CHECK_EQ(status, 0);
+        CHECK(at < 100);
+    }
+    CHECK(at > 1);
+}
+
+/* In the child of a fork, which begins to watch anew. */
+TEST(each_call_after_a_fork_fails_once) {
+    heap_begin("pause=0");
+    need_kernel();
+    for (long at = 1; at <= 12; at++) {
+        int status;
+        failures_set(at, 0, EMFILE);
+        pid_t child = fork();
+        CHECK(child >= 0);
+        if (child == 0) {
+            workers_begin();
+            for (int i = 0; i < 4; i++) CHECK_EQ(ebb__collect(CAUSE_FORCED, i % 2), 0);
+            workers_stop();
+            all_is_there();
+            _exit(0);
+        }
+        CHECK_EQ(waitpid(child, &status, 0), child);
+        CHECK_EQ(status, 0);
+    }
+    all_is_there();
+}
+
+/* --- Memory for lists that fails ----------------------------------------------------------------
+ */
+
+/* Lets go of the lists that each cycle fills anew, so that it needs memory for them. */
+static void lists_drop(uintptr_t sp, void *unused) {
+    (void)sp, (void)unused;
+    cycle_segments = ebb__cycle_roots.ranges = roots_mappings = dirty.changed = (os_ranges){0};
+}
+
+static void lists_forget(void) {
+    while (!cycle_own()) usleep(50);
+    gate_pass(0, lists_drop, NULL);
+    ebb__os_lock(&hints.lock);
+    hints.segments = hints.roots.ranges = (os_ranges){0};
+    ebb__os_unlock(&hints.lock);
+    phase_set(PHASE_IDLE);
+}
+
+static void list_fails(long at, long every, bool full) {
+    lists_forget();
+    map_failures_set(at, every);
+    ebb__collect(CAUSE_FORCED, full);
+}
+
+static void lists_run(const char *gc) {
+    heap_begin(gc);
+    CHECK_EQ(ebb_collect(), 0);
+    workers_begin();
+    for (long at = 1; at <= 20; at++) {
+        list_fails(at / 2 + 1, 0, at % 4 < 2);
+    }
+    for (int round = 0; round < 20; round++) {
+        list_fails(0, 1 + round % 5, round % 3 == 0);
+    }
+    workers_stop();
+    CHECK(atomic_load(&maps.failed) > 15);
+    all_is_there();
+}
+
+TEST(memory_for_lists_fails) {
+    lists_run("pause=0");
+}
+
+TEST(memory_for_lists_fails_in_stops) {
+    lists_run("dirty=off");
+}
+
+TEST(calls_and_memory_fail_together) {
+    heap_begin("pause=0");
+    CHECK_EQ(ebb_collect(), 0);
+    workers_begin();
+    for (int round = 0; round < 30; round++) {
+        failures_set(0, 1 + round % 7, EFAULT);
+        list_fails(0, 1 + round % 5, round % 3 == 0);
+    }
+    workers_stop();
+    all_is_there();
+}

@@ -1,0 +1,133 @@
+/* test_internal_phases.c - fork in every phase of a cycle, by a thread that allocates and by one
+ * that the library never heard of. Delays at every step make each phase long enough to be met; a
+ * fork counts for a phase when that was the phase before and after it. The child has to find all
+ * that was reachable, allocate, and collect in both ways. docs/testing.md, "Fork". */
+#include <ebb/gc.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../src/gc/collector.h"
+#include "test.h"
+
+enum { CHAIN = 2000, KEPT = 20000, WORKERS = 2, HITS = 2, TRIES = 300, PHASES = PHASE_SWEEP + 1 };
+
+typedef struct link {
+    struct link *next;
+    uint64_t number, check; /* == ~number */
+} link_cell;
+
+static link_cell *kept;                      /* changes in the child only */
+static _Atomic(link_cell *) chains[WORKERS]; /* whole at any time; release when it is */
+static _Atomic(bool) workers_end;
+
+NOINLINE static link_cell *chain_make(size_t length) {
+    link_cell *head = NULL;
+    for (size_t i = 0; i < length; i++) {
+        link_cell *cell = ebb_alloc(sizeof *cell);
+        CHECK(cell != NULL);
+        *cell = (link_cell){head, i, ~(uint64_t)i};
+        head = cell;
+    }
+    return head;
+}
+
+static void chain_check(const link_cell *cell, size_t length) {
+    for (; cell; cell = cell->next) {
+        CHECK(length > 0);
+        CHECK_EQ(cell->number, --length);
+        CHECK_EQ(cell->check, ~cell->number);
+    }
+    CHECK_EQ(length, 0);
+}
+
+static void *worker_body(void *arg) {
+    size_t me = (size_t)arg;
+    while (!atomic_load(&workers_end)) {
+        link_cell *fresh = chain_make(CHAIN);
+        atomic_store(&chains[me], fresh);
+        for (link_cell *cell = fresh; cell && cell->number % 64; cell = cell->next)
+            CHECK(cell->check == ~cell->number);
+    }
+    return NULL;
+}
+
+static void all_check(void) {
+    chain_check(kept, KEPT);
+    for (size_t i = 0; i < WORKERS; i++)
+        if (chains[i]) chain_check(chains[i], CHAIN);
+}
+
+__attribute__((noreturn)) static void child_lives(void) {
+    all_check();
+    chain_check(chain_make(CHAIN), CHAIN);
+    CHECK_EQ(ebb__collect(CAUSE_FORCED, false), 0);
+    all_check();
+    CHECK_EQ(ebb_collect(), 0);
+    link_cell *more = chain_make(KEPT);
+    CHECK_EQ(ebb__collect(CAUSE_FORCED, false), 0);
+    chain_check(more, KEPT);
+    CHECK_EQ(ebb_collect(), 0);
+    all_check();
+    kept = chain_make(KEPT);
+    CHECK_EQ(ebb_collect(), 0);
+    all_check();
+    _exit(0);
+}
+
+/* Forks as soon as a cycle is in that phase. True when it was the whole time. */
+static bool fork_in(enum phase phase) {
+    int status = -1;
+    for (int i = 0; i < 1000000 && ebb__cycle_phase() != phase; i++) continue;
+    uint64_t cycle = atomic_load(&ebb__cycle_count);
+    bool there = ebb__cycle_phase() == phase;
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) child_lives();
+    there &= ebb__cycle_phase() == phase && atomic_load(&ebb__cycle_count) == cycle;
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(status, 0);
+    return there;
+}
+
+static void *forks(void *arg) {
+    unsigned *hits = arg;
+    for (unsigned phase = 0; phase < PHASES; phase++)
+        for (int i = 0; i < TRIES && hits[phase] < HITS; i++)
+            hits[phase] += fork_in((enum phase)phase);
+    return NULL;
+}
+
+static void forks_run(bool registered) {
+    pthread_t threads[WORKERS], forker;
+    unsigned hits[PHASES] = {0};
+    setenv("EBB_DEBUG", "yield=17,room=128KiB,checkmark=1", 1);
+    setenv("EBB_GC", "pause=0", 1);
+    kept = chain_make(KEPT);
+    CHECK_EQ(ebb_collect(), 0);
+    for (size_t i = 0; i < WORKERS; i++)
+        CHECK_EQ(pthread_create(&threads[i], NULL, worker_body, (void *)i), 0);
+    if (registered) forks(hits);
+    if (!registered) {
+        CHECK_EQ(pthread_create(&forker, NULL, forks, hits), 0);
+        pthread_join(forker, NULL);
+    }
+    atomic_store(&workers_end, true);
+    for (size_t i = 0; i < WORKERS; i++) pthread_join(threads[i], NULL);
+    all_check();
+    CHECK_EQ(ebb_collect(), 0);
+    all_check();
+    printf("     hits by phase: %u %u %u %u %u\n", hits[0], hits[1], hits[2], hits[3], hits[4]);
+    if (!ebb__dirty_in_force()) SKIP("no cycle is made beside the program here");
+    for (int i = 0; i < PHASES; i++) CHECK_EQ(hits[i], HITS);
+}
+
+TEST(fork_in_every_phase) {
+    forks_run(true);
+}
+
+TEST(fork_in_every_phase_by_a_stranger) {
+    forks_run(false);
+}

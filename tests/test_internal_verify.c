@@ -1,0 +1,133 @@
+/* test_internal_verify.c - do the second trace and the oracle find what they are there for? A write
+ * is hidden from the collector: the page is armed again by hand before anybody looks. What was
+ * stored by it is then lost in a minor cycle, and must be missed. docs/testing.md, "The second
+ * trace". */
+#include <ebb/gc.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../src/gc/collector.h"
+#include "../src/os/dirty.h"
+#include "test.h"
+
+enum { HOLDER_WORDS = 1 << 17, LOST = 500, STRIDE = 64 };
+
+static void **holder; /* static storage keeps it; large, so armed when it is marked */
+
+static void begin(const char *debug, const char *gc) {
+    setenv("EBB_DEBUG", debug, 1);
+    setenv("EBB_GC", gc, 1);
+    holder = ebb_alloc(HOLDER_WORDS * sizeof *holder);
+    CHECK(holder != NULL);
+    for (size_t i = 0; i < HOLDER_WORDS; i += 100) holder[i] = &holder[i];
+    CHECK_EQ(ebb_collect(), 0);
+}
+
+NOINLINE static void store(void) {
+    for (size_t i = 0; i < LOST; i++) CHECK((holder[i * STRIDE] = ebb_alloc(40)) != NULL);
+}
+
+static void hide(void) {
+    uintptr_t start = (uintptr_t)holder, end = start + HOLDER_WORDS * sizeof *holder;
+    CHECK_EQ(ebb__os_dirty_arm(round_down(start, ebb__os_page_size()),
+                               round_up(end, ebb__os_page_size())),
+             0);
+}
+
+static void minor(void) {
+    test_clear_stack();
+    CHECK_EQ(ebb__collect(CAUSE_FORCED, false), 0);
+}
+
+/* Tried in a child, so that this process may choose its modes yet. */
+static void need_kernel(void) {
+    int status;
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        const char *why;
+        begin("", "pause=0");
+        _exit(ebb__dirty_mode(&why) == DIRTY_KERNEL ? 0 : 1);
+    }
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    if (status != 0) SKIP("the system does not tell which pages were written");
+}
+
+static void lose(const char *debug, const char *gc) {
+    begin(debug, gc);
+    store();
+    hide();
+    minor();
+}
+
+TEST(a_lost_object_is_missed) {
+    need_kernel();
+    DIES("ebb: checkmark: cycle 2, minor, beside the program") {
+        lose("checkmark=1", "pause=0");
+    }
+    DIES("its page was not reported as written") {
+        lose("checkmark=1", "pause=0");
+    }
+}
+
+TEST(a_write_that_is_not_reported_is_found) {
+    need_kernel();
+    DIES("ebb: oracle: cycle 2, the last look") {
+        lose("oracle=1", "pause=0");
+    }
+}
+
+TEST(neither_complains_of_what_was_reported) {
+    begin("checkmark=1,oracle=1,verify=1", "pause=0");
+    for (uint64_t i = 0; i < 20; i++) {
+        store();
+        minor();
+        CHECK_EQ(ebb__checkmark_cycles, 2 * i + 2);
+        CHECK_EQ(ebb_collect(), 0);
+        CHECK_EQ(ebb__checkmark_cycles, 2 * i + 3);
+    }
+}
+
+TEST(cycles_in_one_stop_are_verified_too) {
+    begin("checkmark=1,oracle=1", "pause=10000");
+    for (uint64_t i = 0; i < 20; i++) {
+        store();
+        minor();
+        CHECK(!ebb__cycle.last.beside);
+        CHECK_EQ(ebb_collect(), 0);
+        CHECK(!ebb__cycle.last.beside);
+        CHECK_EQ(ebb__checkmark_cycles, 2 * i + 3);
+    }
+}
+
+/* What the second trace takes goes back, so the limit and the statistics know nothing of it. */
+TEST(the_second_trace_gives_its_memory_back) {
+    begin("checkmark=1", "pause=0");
+    for (int i = 0; i < 3; i++) CHECK_EQ(ebb_collect(), 0);
+    size_t before = atomic_load(&ebb__os_mapped[OS_METADATA]);
+    for (int i = 0; i < 30; i++) CHECK_EQ(ebb_collect(), 0);
+    CHECK_EQ(atomic_load(&ebb__os_mapped[OS_METADATA]), before);
+}
+
+static void finalizer_nothing(void *object, void *arg) {
+    (void)object, (void)arg;
+}
+
+NOINLINE static void finalizers_set(void) {
+    for (int i = 0; i < 200; i++) {
+        void **object = ebb_alloc(48);
+        object[1] = ebb_alloc(40);
+        CHECK_EQ(ebb_finalizer_set(object, finalizer_nothing, ebb_alloc(24)), 0);
+    }
+}
+
+TEST(what_finalizers_keep_is_reached) {
+    begin("checkmark=1", "pause=0");
+    for (int i = 0; i < 10; i++) {
+        finalizers_set();
+        minor();
+        finalizers_set();
+        CHECK_EQ(ebb_collect(), 0);
+    }
+    CHECK(ebb__checkmark_cycles >= 21);
+}
