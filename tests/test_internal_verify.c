@@ -3,6 +3,8 @@
  * stored by it is then lost in a minor cycle, and must be missed. docs/testing.md, "The second
  * trace". */
 #include <ebb/gc.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -98,6 +100,38 @@ TEST(cycles_in_one_stop_are_verified_too) {
         CHECK(!ebb__cycle.last.beside);
         CHECK_EQ(ebb__checkmark_cycles, 2 * i + 3);
     }
+}
+
+/* --- A cycle that could not stop the world -----------------------------------------------------
+ */
+
+static _Atomic(uint32_t) blocked_turn; /* 1: signals are blocked; 2: it may end */
+
+static void *blocked_body(void *arg) {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    atomic_store(&blocked_turn, 1);
+    while (atomic_load(&blocked_turn) != 2) usleep(1000);
+    return arg;
+}
+
+/* It had listed what was written, and had it noted anew, when it had to be given up: that list is
+ * gone, and the next cycle must not trust that the rest is all. */
+TEST(a_cycle_that_is_given_up_loses_nothing) {
+    pthread_t thread;
+    begin("checkmark=1,oracle=1", "pause=0");
+    store();
+    CHECK_EQ(pthread_create(&thread, NULL, blocked_body, NULL), 0);
+    while (atomic_load(&blocked_turn) != 1) usleep(1000);
+    test_clear_stack();
+    CHECK_EQ(ebb__collect(CAUSE_FORCED, false), EBB_EBUSY);
+    atomic_store(&blocked_turn, 2);
+    pthread_join(thread, NULL);
+    minor();
+    for (size_t i = 0; i < LOST; i++) CHECK_EQ(ebb_base_of(holder[i * STRIDE]), holder[i * STRIDE]);
+    minor();
+    CHECK_EQ(ebb__checkmark_cycles, 3);
 }
 
 /* What the second trace takes goes back, so the limit and the statistics know nothing of it. */

@@ -218,7 +218,7 @@ static void finish_locked(uintptr_t sp, void *mine) {
     } else {
         atomic_store_explicit(&ebb__heap_marking, false, memory_order_relaxed);
         ebb__mark_beside(false);
-        now.lost = r->beside;
+        now.lost |= r->beside;
     }
     if (now.result != 0) ebb__pace_put_off();
     atomic_store_explicit(&now.phase, PHASE_SWEEP, memory_order_release);
@@ -292,7 +292,7 @@ static bool cycle_open(uintptr_t sp) {
 
 /* Until what was written meanwhile is little, or does not get less. A page takes a few microseconds
  * to look at. */
-static void mark_rounds(void) {
+static bool mark_rounds(void) {
     enum { ROUNDS = 8, PAGE_NS = 4000 };
     cycle_record *r = &now.record;
     size_t enough = ebb__settings.pause_ns / 4 / PAGE_NS, last = SIZE_MAX;
@@ -301,11 +301,12 @@ static void mark_rounds(void) {
         const os_ranges *changed = ebb__dirty_changed();
         r->dirty_pages += pages;
         ebb__yield_point(1);
-        if (!changed) return; /* the last look will say so again */
+        if (!changed) return false; /* what was listed is armed again, and not scanned */
         ebb__mark_run(NULL, changed, (unsigned)ebb__settings.background, &now.totals);
-        if (pages <= enough || pages > last / 4 * 3) return;
+        if (pages <= enough || pages > last / 4 * 3) break;
         last = pages;
     }
+    return true;
 }
 
 /* Where static data lies, as of a moment ago. Listed before a cycle is owned: the loader's lock may
@@ -358,9 +359,9 @@ static bool mark_beside(uintptr_t sp) {
     phase_set(PHASE_MARK);
     hints_take();
     ebb__mark_run(NULL, changed, most, &now.totals);
-    mark_rounds();
+    bool whole = mark_rounds();
     r->mark_ns = ebb__os_now_ns() - start;
-    return true;
+    return whole;
 }
 
 /* --- Making one
@@ -407,9 +408,10 @@ static int cycle_make(enum cause cause, bool full, uintptr_t sp) {
                                 .beside = beside,
                                 .markers = (unsigned)ebb__settings.markers};
     if (beside && !mark_beside(sp)) {
-        now.record.beside =
-            false; /* what is missing will be missing in the stop, or is not needed */
-        now.record.full = true;
+        now.record.beside = false;
+        now.record.full = now.lost = true; /* marks or notes of writes: also if the stop fails */
+        ebb__mark_totals(&now.totals);
+        now.totals.bytes = now.totals.objects = 0;
     }
     int result = 0;
     phase_set(PHASE_READY);
