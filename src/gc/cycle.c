@@ -329,9 +329,10 @@ static void hints_list(void) {
     ebb__os_unlock(&hints.lock);
 }
 
-/* What static data and added ranges refer to now: the last stop looks again. */
+/* What static data and added ranges refer to now: the last stop looks again. Not waited for: who
+ * has the lock may be listing, and so wait for the loader's lock, which the caller may hold. */
 static void hints_take(void) {
-    ebb__os_lock(&hints.lock);
+    if (!ebb__os_trylock(&hints.lock)) return;
     if (ebb__roots_hints(&hints.roots, &hints.segments))
         for (size_t i = 0; i < hints.roots.ranges.count; i++)
             ebb__mark_hints(hints.roots.ranges.items[i].start, hints.roots.ranges.items[i].end);
