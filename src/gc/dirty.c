@@ -249,14 +249,16 @@ bool ebb__dirty_arm_all(void) {
     return !dirty.armed.failed;
 }
 
-/* Drops ranges of large objects that are no more. */
+/* Drops ranges of large objects that are no more; those that were resized end elsewhere. Pages that
+ * came that way are not armed, and so count as written. */
 static void large_prune(void) {
     size_t kept = 0;
     for (size_t i = 0; i < dirty.large.count; i++) {
         os_range r = dirty.large.items[i];
         const span *s = ebb__span_at(r.start);
-        if (s && s->state == SPAN_LARGE && s->armed && span_start(s) == r.start)
-            dirty.large.items[kept++] = r;
+        if (!s || s->state != SPAN_LARGE || !s->armed || span_start(s) != r.start) continue;
+        r.end = r.start + ((uintptr_t)s->pages << PAGE_SHIFT);
+        dirty.large.items[kept++] = r;
     }
     dirty.large.count = kept;
 }
