@@ -64,18 +64,33 @@ void ebb__os_at_thread_end(void (*fn)(void *), void *arg) {
     if (thread_end_keyed) pthread_setspecific(thread_end_key, arg);
 }
 
+/* Making a thread takes locks of the loader's, which may be with a thread that is stopped: who
+ * waits for them must be able to stop too. So the mask is given to the new thread alone, where it
+ * can be. */
+static int thread_create(pthread_attr_t *attributes, const sigset_t *mask, void *(*fn)(void *),
+                         void *arg) {
+    pthread_t thread;
+#if __GLIBC_PREREQ(2, 32)
+    if (pthread_attr_setsigmask_np(attributes, mask) != 0) return EBB_ESYSTEM;
+    return pthread_create(&thread, attributes, fn, arg);
+#else
+    sigset_t before;
+    pthread_sigmask(SIG_SETMASK, mask, &before);
+    int error = pthread_create(&thread, attributes, fn, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+#endif
+}
+
 int ebb__os_thread(void *(*fn)(void *), void *arg, int open_signal) {
     pthread_attr_t attributes;
-    pthread_t thread;
-    sigset_t all, before;
+    sigset_t mask;
     if (pthread_attr_init(&attributes) != 0) return EBB_ESYSTEM;
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attributes, 512 * KIB);
-    sigfillset(&all);
-    if (open_signal) sigdelset(&all, open_signal);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&thread, &attributes, fn, arg);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    sigfillset(&mask);
+    if (open_signal) sigdelset(&mask, open_signal);
+    int error = thread_create(&attributes, &mask, fn, arg);
     pthread_attr_destroy(&attributes);
     return error ? EBB_ESYSTEM : 0;
 }
