@@ -75,18 +75,21 @@ static bool service_tick(void) {
 static void *service_thread(void *unused) {
     (void)unused;
     bool soon = true;
+    uint64_t look_ns = 0; /* quiet seconds are counted, so not earlier, however often it is woken */
     for (;;) {
         uint32_t work = atomic_load_explicit(&service.work, memory_order_acquire);
+        uint64_t now = ebb__os_now_ns();
         bool waited_long = !soon;
-        soon = service_tick();
+        soon = now < look_ns || service_tick();
         if (!soon && waited_long) { /* two quiet minutes: once more */
             service.settled = false;
             service.quiet_ticks = 0;
             soon = true;
         }
+        if (now >= look_ns) look_ns = now + TICK_NS;
         ebb__os_forget_registers();
         ebb_blocking_begin();
-        ebb__os_wait(&service.work, work, soon ? TICK_NS : QUIET_NS);
+        ebb__os_wait(&service.work, work, soon ? look_ns - now : QUIET_NS);
         ebb_blocking_end();
         /* A cycle ended: finalizers may be due now, the rest has its time. */
         ebb_finalizers_run();
