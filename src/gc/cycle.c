@@ -40,9 +40,10 @@ static struct {
 } now;
 
 /* The collector's thread. */
+#define ASKED ((uint32_t)1 << 31)
 static struct {
     _Atomic(uint32_t) started; /* 0 or 1 */
-    _Atomic(uint32_t) asked;   /* 1: a cycle is wanted; waited on */
+    _Atomic(uint32_t) asked;   /* nonzero: a cycle is wanted, as of how many; waited on */
 } background;
 
 enum phase ebb__cycle_phase(void) {
@@ -458,22 +459,24 @@ int ebb__collect(enum cause cause, bool full) {
     return collect_call.result;
 }
 
+/* Asked for as of some number of cycles: not any more when there was one since. */
 static void *background_thread(void *unused) {
     (void)unused;
     ebb__world_exempt();
     for (;;) {
         ebb__os_wait(&background.asked, 0, UINT64_MAX);
-        if (!atomic_load_explicit(&background.asked, memory_order_acquire)) continue;
-        ebb__collect(CAUSE_GROWTH, false);
-        atomic_store_explicit(&background.asked, 0, memory_order_release);
+        uint32_t asked = atomic_exchange_explicit(&background.asked, 0, memory_order_acq_rel);
+        uint32_t made = (uint32_t)atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed);
+        if (asked == (made | ASKED)) ebb__collect(CAUSE_GROWTH, false);
     }
     return NULL;
 }
 
 void ebb__cycle_ask(void) {
     uint32_t none = 0;
-    if (atomic_load_explicit(&background.asked, memory_order_relaxed)) return;
-    atomic_store_explicit(&background.asked, 1, memory_order_release);
+    uint32_t made = (uint32_t)atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed);
+    if (atomic_load_explicit(&background.asked, memory_order_relaxed) == (made | ASKED)) return;
+    atomic_store_explicit(&background.asked, made | ASKED, memory_order_release);
     ebb__os_wake(&background.asked, true);
     if (!atomic_compare_exchange_strong_explicit(&background.started, &none, 1,
                                                  memory_order_acq_rel, memory_order_relaxed))

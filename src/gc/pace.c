@@ -177,10 +177,12 @@ static void claim_ahead(uintptr_t sp, void *arg) {
 static void claim_unanswered(uintptr_t sp, void *arg) {
     uint64_t start = ebb__os_now_ns();
     (void)sp;
-    while (ebb__cycle_phase() == PHASE_IDLE && claim_beyond(arg))
+    while (ebb__cycle_phase() == PHASE_IDLE && claim_beyond(arg)) {
+        ebb__cycle_ask();
         if (!ebb__cycle_await() && ebb__os_now_ns() - start > 20000000 &&
             ebb__collect(CAUSE_GROWTH, false) != 0)
             break;
+    }
     atomic_fetch_add_explicit(&pace.wait_ns, ebb__os_now_ns() - start, memory_order_relaxed);
 }
 
