@@ -356,21 +356,23 @@ static void heap_check_goal(struct tour *tour, const struct work *work, const st
                text_mb((uint64_t)slack));
 }
 
-/* What lives (with an array that each worker has, and one that it had), and as much again: the
- * headroom of one goal, 16 MiB at least. Beside it the bits of as much memory, a twentieth, and
- * 32 MiB for the program itself. */
+/* The highest goal (or what lives, with two arrays of each worker, and as much again, where that is
+ * more), a tenth of it for free pages that the heap will want again, a twentieth for the bits of as
+ * much memory, and 32 MiB for the program itself. */
 static double heap_rss_most(const struct tour *tour, const struct run *run) {
     double held = run_value_named(run, "held") + tour->cpus * 2 * HEAP_WORKER_WORDS * 8.0;
     double limit = run_value_named(run, "limit"), mib = 1 << 20;
     double headroom = held > 16 * mib ? held : 16 * mib;
-    double most = (held + headroom) * 1.05 + run_value_named(run, "beside") + 32 * mib;
+    double goal = run_value_named(run, "goal");
+    double heap = held + headroom > goal ? held + headroom : goal;
+    double most = heap * 1.15 + run_value_named(run, "beside") + 32 * mib;
     return limit > 0 && limit + 32 * mib < most ? limit + 32 * mib : most;
 }
 
 static void heap_check_rss(struct tour *tour, const struct work *work, const struct run *run) {
     double most = heap_rss_most(tour, run);
     tour_check(tour, (double)run->rss_peak_bytes <= most,
-               "heap/%s: resident size (%s) passed what lives and one goal's headroom (%s)",
+               "heap/%s: resident size (%s) passed the highest goal and what belongs to it (%s)",
                work->name, text_mb(run->rss_peak_bytes), text_mb((uint64_t)most));
 }
 
@@ -471,6 +473,7 @@ const struct story story_heap = {
     "million pointers as fast as they can and compute 20! each time. Every cycle has to trace all\n"
     "that lives. In Go allocation outran it, and the heap goal ran away until the process was\n"
     "stopped. What people do about it: keep no pointers in long-lived memory, or keep it outside\n"
-    "the heap. This version of Ebb stops the world to collect; its goal comes from what was found\n"
+    "the heap. Ebb marks beside the program, most cycles look only at what is young or changed,\n"
+    "and threads that are ahead of the marking help with it; the goal comes from what was found\n"
     "reachable, so it does not run away.\n",
     heap_works, heap_show};
