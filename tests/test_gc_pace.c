@@ -142,7 +142,7 @@ static void goal_try(int percent, double forced_seconds) {
     storm_run(0.8, forced_seconds);
     ebb_stats(&after);
     graph_check();
-    CHECK(after.cycles > before.cycles + 1);
+    CHECK(after.cycles > before.cycles);
     CHECK(after.goal_passed_max <= SLACK);
     CHECK_EQ(atomic_load(&storm_refused), 0);
     printf("     %d %%: %zu cycles, goal passed by %zu KiB, helped %.0f ms, waited %.0f ms\n",
