@@ -283,7 +283,8 @@ static bool large_free(void *p) {
         atomic_store_explicit(&span_mark_bits(s)[0], 0, memory_order_relaxed);
     }
     bool wait = atomic_load_explicit(&ebb__heap_marking, memory_order_relaxed);
-    if (ours && wait) span_touch(s); /* the sweep sees to it */
+    if (ours)
+        span_touch(s); /* if it waits, for the next sweep to see to it; if not, this one must not */
     ebb__os_unlock(&z->lock);
     if (ours) {
         atomic_fetch_add_explicit(&ebb__heap_freed_bytes, s->stride, memory_order_relaxed);
