@@ -19,6 +19,7 @@
 #include "gc/checkmark.c"
 #include "gc/cycle.c"
 #include "gc/dirty.c"
+#include "gc/extent.c"
 #include "gc/finalize.c"
 #include "gc/mark.c"
 #include "gc/oracle.c"

@@ -198,7 +198,11 @@ EBB_API __attribute__((format(printf, 1, 2))) ebb_str ebb_str_format(const char 
         __auto_type ebb__s = (s);                                                \
         EBB__VALUE(ebb__v, ebb__s->ptr, __VA_ARGS__);                            \
         int ebb__e = ebb__s->len < ebb__s->cap ? 0 : EBB__SLICE_GROW(ebb__s, 1); \
-        if (EBB__LIKELY(ebb__e == 0)) ebb__s->ptr[ebb__s->len++] = ebb__v;       \
+        if (EBB__LIKELY(ebb__e == 0)) {                                          \
+            size_t ebb__n = ebb__s->len++;                                       \
+            EBB__SLICE_ORDER;                                                    \
+            ebb__s->ptr[ebb__n] = ebb__v;                                        \
+        }                                                                        \
         ebb__status(ebb__e);                                                     \
     }))
 #define ebb_append_list(s, ...)                                       \

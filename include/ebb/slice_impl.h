@@ -163,6 +163,11 @@ static const ebb__slice_type *const ebb__no_slice __attribute__((section("ebb_sl
                    "the elements have no natural order: use the form with _by")
 #define EBB__NOTHING(n) (void)(n)
 
+/* A collection may come between any two stores, and a slice field keeps no more than it reaches: so
+ * an element is stored when the field reaches it, and the array is on the stack while a field is
+ * half written. Slices in local variables stay in registers all the same. */
+#define EBB__SLICE_ORDER __asm__ volatile("" : : : "memory")
+
 #define EBB__OWNER(s, function, ...)                                          \
     (__extension__({                                                          \
         ebb__slice ebb__h = {(s)->ptr, (s)->len, (s)->cap};                   \
@@ -170,6 +175,7 @@ static const ebb__slice_type *const ebb__no_slice __attribute__((section("ebb_sl
         (s)->ptr = ebb__h.ptr;                                                \
         (s)->len = ebb__h.len;                                                \
         (s)->cap = ebb__h.cap;                                                \
+        __asm__ volatile("" : : "m"(ebb__h) : "memory");                      \
         ebb__status(ebb__r);                                                  \
     }))
 

@@ -4,6 +4,7 @@
  *   world.c      stops and resumes all threads
  *   roots.c      where pointers may lie outside the heap
  *   mark.c       traces, on several threads, beside the program or in a stop
+ *   extent.c     arrays that slices keep in part
  *   dirty.c      which old objects may have changed
  *   finalize.c   weak references and finalizers
  *   sweep.c      what was found dead becomes free
@@ -156,6 +157,41 @@ EBB__SHARED void ebb__mark_drop_empty(void);
 /* Runs fn(part, parts) on marking threads at once, the caller's included: at most `most`, 0 for all
  * there are. [owner of the cycle] */
 EBB__SHARED void ebb__mark_parallel(void (*fn)(unsigned part, unsigned parts), unsigned most);
+
+/* --- Arrays that slices keep in part (extent.c)
+ * --------------------------------------------------- */
+
+/* What a slice field reaches. */
+typedef struct slice_reach {
+    uintptr_t ptr;
+    size_t count, element;
+} slice_reach;
+
+/* A full cycle marks: slice fields are no pointers. Changes while nobody marks. */
+EBB__SHARED extern bool ebb__extents_on;
+
+EBB__SHARED void ebb__extents_begin(void); /* all marks were cleared */
+EBB__SHARED void ebb__extents_end(void);   /* gives memory back [owner of the cycle] */
+EBB__SHARED void ebb__extents_forked(void);
+
+/* What a marker has to do for a field: mark as for a pointer; count *array, of *bytes, as marked;
+ * have *array scanned as ebb__extent_take says. */
+enum { SLICE_PLAIN = 1, SLICE_MARKED = 2, SLICE_SCAN = 4 };
+EBB__SHARED unsigned ebb__extent_see(const slice_reach *reach, bool beside, uintptr_t *array,
+                                     size_t *bytes);
+
+/* Something else refers to an array in a span with `extents`; marked: it set the array's mark. True
+ * when the array has to be scanned as ebb__extent_take says. */
+EBB__SHARED bool ebb__extent_whole(const span *s, uintptr_t array, bool marked);
+
+/* The parts of an array that are to be scanned now; returns their number. */
+EBB__SHARED unsigned ebb__extent_take(const span *s, uintptr_t array, os_range parts[2]);
+
+/* Cuts a range of an array's addresses to what is kept, if it is kept in part. */
+EBB__SHARED void ebb__extent_clip(const span *s, uintptr_t array, os_range *range);
+
+/* All is marked: clears what no slice reaches. [world stopped, collector lock] */
+EBB__SHARED void ebb__extents_trim(void);
 
 /* --- Pages that were written (dirty.c) [owner of the cycle]
  * ------------------------------------------- */

@@ -171,6 +171,7 @@ static bool finish_mark(uintptr_t sp) {
     now.record.drain_ns = ebb__os_now_ns() - gathered;
     ebb__weak_clear();
     if (ebb__finalizers_find_due(&now.totals)) ebb__weak_clear();
+    ebb__extents_trim();
     return true;
 }
 
@@ -243,6 +244,7 @@ static void cycle_close(void) {
         ebb__gc_hooks.cycle_end(r);
         ebb__os_unlock(&ebb__collector_lock);
     }
+    ebb__extents_end();
     phase_set(PHASE_IDLE);
 }
 

@@ -24,13 +24,19 @@ enum {
     HELD_MOST = 1024
 };
 
-/* A word that may be a pointer; or, tagged, the number of a large object's span and of its piece.
- */
+/* A word that may be a pointer; or, tagged, an array that extent.c has parts of to be scanned; or
+ * the number of a large object's span and of its piece: that one and all that follow, or a run of
+ * so many (a power of two). */
 typedef uintptr_t mark_item;
 
 #define PIECE_TAG     ((uintptr_t)1 << 63)
 #define PIECE_SHIFT   31
-#define PIECE_NUMBERS (((uintptr_t)1 << PIECE_SHIFT) - 1)
+#define PIECE_NUMBERS (((uintptr_t)1 << RUN_SHIFT) - 1)
+#define ARRAY_TAG     ((uintptr_t)3 << 62)
+#define RUN_TAG       ((uintptr_t)1 << 30)
+#define RUN_SHIFT     25
+#define RUN_LEVEL     31
+static_assert(RUN_TAG >> RUN_SHIFT == RUN_LEVEL + 1, "the fields of an item lie side by side");
 
 typedef struct packet {
     struct packet *next;
@@ -167,14 +173,48 @@ __attribute__((no_sanitize("address", "thread"))) static void words_scan(marker 
         word_push(m, __atomic_load_n((uintptr_t *)at, __ATOMIC_RELAXED));
 }
 
+static void slice_mark(marker *m, const slice_reach *reach) {
+    uintptr_t array;
+    size_t bytes;
+    unsigned todo = ebb__extent_see(reach, pool.beside, &array, &bytes);
+    if (todo & SLICE_PLAIN) item_push(m, reach->ptr);
+    if (todo & SLICE_SCAN) item_push(m, ARRAY_TAG | array);
+    if (!(todo & SLICE_MARKED)) return;
+    m->bytes += bytes;
+    m->objects++;
+}
+
+/* The program may change a slice meanwhile; then it is looked at again. */
+__attribute__((no_sanitize("thread"))) static slice_reach slice_load(uintptr_t element,
+                                                                     const slice_field *f) {
+    return (slice_reach){__atomic_load_n((uintptr_t *)(element + f->offset), __ATOMIC_RELAXED),
+                         __atomic_load_n((size_t *)(element + f->count_offset), __ATOMIC_RELAXED),
+                         f->element};
+}
+
+static __attribute__((noinline)) void slices_scan(marker *m, const struct ebb__layout *layout,
+                                                  uintptr_t start, uintptr_t end) {
+    for (uintptr_t at = start; at + layout->element <= end; at += layout->element)
+        for (uint32_t i = 0; i < layout->slice_count; i++) {
+            slice_reach reach = slice_load(at, &layout->slices[i]);
+            if (reach.ptr - ebb__space.base < 2 * ebb__space.zone_bytes) slice_mark(m, &reach);
+        }
+}
+
+/* How many words of an element are plain pointers now. */
+static inline uint32_t plain_count(const struct ebb__layout *layout) {
+    return layout->strong_count - (ebb__extents_on ? layout->slice_count : 0);
+}
+
 __attribute__((no_sanitize("thread"))) static void
 elements_scan(marker *m, const struct ebb__layout *layout, uintptr_t start, uintptr_t end) {
     const uint32_t *strong = layout->strong;
-    uint32_t count = layout->strong_count;
+    uint32_t count = plain_count(layout);
     size_t element = layout->element;
     for (uintptr_t at = start; at + element <= end; at += element)
         for (uint32_t i = 0; i < count; i++)
             word_push(m, __atomic_load_n((uintptr_t *)(at + strong[i]), __ATOMIC_RELAXED));
+    if (EBB__RARE(count < layout->strong_count)) slices_scan(m, layout, start, end);
 }
 
 /* Scans what of an object lies in [from, to), elements of typed ones whole. Of large ones, pages
@@ -196,16 +236,57 @@ static void part_scan(marker *m, const span *s, uintptr_t object, uintptr_t from
         words_scan(m, max_size((uintptr_t)at, from), min_size((uintptr_t)stop, to));
 }
 
+/* The size of a large object's pieces, but for the last. */
+static size_t piece_bytes(const struct ebb__layout *layout) {
+    bool typed = layout->kind == LAYOUT_TYPED;
+    return typed ? max_size(PIECE / layout->element, 1) * layout->element : PIECE;
+}
+
 /* Scans one piece of a large object. */
 static void piece_scan(marker *m, const span *s, uintptr_t number) {
-    const struct ebb__layout *layout = s->bin->layout;
-    bool typed = layout->kind == LAYOUT_TYPED;
-    size_t piece = typed ? max_size(PIECE / layout->element, 1) * layout->element : PIECE;
+    size_t piece = piece_bytes(s->bin->layout);
     uintptr_t from = span_start(s) + number * piece;
     uintptr_t to = min_size(from + piece, span_start(s) + s->stride);
     if (to < span_start(s) + s->stride)
         item_push(m, PIECE_TAG | (uintptr_t)span_number(s) << PIECE_SHIFT | (number + 1));
     part_scan(m, s, span_start(s), from, to);
+}
+
+static mark_item run_item(const span *s, uintptr_t first, uintptr_t level) {
+    return PIECE_TAG | (uintptr_t)span_number(s) << PIECE_SHIFT | RUN_TAG | level << RUN_SHIFT |
+           first;
+}
+
+/* Scans the first of a run of pieces, and puts up the rest in runs. */
+static void run_scan(marker *m, const span *s, uintptr_t first, uintptr_t level) {
+    size_t piece = piece_bytes(s->bin->layout);
+    uintptr_t from = span_start(s) + first * piece;
+    while (level-- > 0) item_push(m, run_item(s, first + ((uintptr_t)1 << level), level));
+    part_scan(m, s, span_start(s), from, from + piece);
+}
+
+/* Scans a part of an array; its pieces, if it is long, in runs. */
+static void range_scan(marker *m, const span *s, uintptr_t array, os_range r) {
+    size_t piece = piece_bytes(s->bin->layout);
+    uintptr_t first = (r.start - array + piece - 1) / piece, last = (r.end - array) / piece;
+    if (r.end - r.start <= 2 * piece) {
+        part_scan(m, s, array, r.start, r.end);
+        return;
+    }
+    for (uintptr_t next = first, level; next < last; next += (uintptr_t)1 << level) {
+        level = log2_floor(last - next);
+        item_push(m, run_item(s, next, level));
+    }
+    if (r.start < array + first * piece) part_scan(m, s, array, r.start, array + first * piece);
+    if (array + last * piece < r.end) part_scan(m, s, array, array + last * piece, r.end);
+}
+
+/* Scans what extent.c has to be scanned of an array. */
+static void array_scan(marker *m, uintptr_t array) {
+    os_range parts[2];
+    const span *s = ebb__span_at(array);
+    unsigned count = s ? ebb__extent_take(s, array, parts) : 0;
+    for (unsigned i = 0; i < count; i++) range_scan(m, s, array, parts[i]);
 }
 
 static inline void object_scan(marker *m, const span *s, uintptr_t object) {
@@ -221,13 +302,21 @@ static inline void object_scan(marker *m, const span *s, uintptr_t object) {
 /* --- Marking -------------------------------------------------------------------------------------
  */
 
-/* Sets a mark. True when it was not set. */
+/* Sets a mark. True when it was not set. Acquire: pairs with extent.c, which says so in the span
+ * before it sets one. */
 static inline bool mark_set(_Atomic(uint64_t) *word, uint64_t bit) {
-    uint64_t have = atomic_load_explicit(word, memory_order_relaxed);
+    uint64_t have = atomic_load_explicit(word, memory_order_acquire);
     if (have & bit) return false;
-    if (pool.parallel) return !(atomic_fetch_or_explicit(word, bit, memory_order_relaxed) & bit);
+    if (pool.parallel) return !(atomic_fetch_or_explicit(word, bit, memory_order_acquire) & bit);
     atomic_store_explicit(word, have | bit, memory_order_relaxed);
     return true;
+}
+
+/* A pointer to an object of a span in which slices keep arrays in part: this one stays whole. */
+static __attribute__((noinline)) void array_whole(marker *m, const span *s, uint32_t index,
+                                                  bool marked) {
+    uintptr_t array = span_start(s) + index * s->stride;
+    if (ebb__extent_whole(s, array, marked)) item_push(m, ARRAY_TAG | array);
 }
 
 /* Marks the object that a word points into, if there is one, and scans it. */
@@ -235,7 +324,9 @@ static inline void word_mark(marker *m, uintptr_t word) {
     uint32_t index;
     span *s = ebb__span_at(word);
     if (!s || !span_find(s, word, &index)) return;
-    if (!mark_set(&span_mark_bits(s)[index / 64], (uint64_t)1 << (index % 64))) return;
+    bool marked = mark_set(&span_mark_bits(s)[index / 64], (uint64_t)1 << (index % 64));
+    if (EBB__RARE(__atomic_load_n(&s->extents, __ATOMIC_RELAXED))) array_whole(m, s, index, marked);
+    if (!marked) return;
     m->bytes += s->stride;
     m->objects++;
     if (s->zone != ZONE_SCAN) return;
@@ -319,7 +410,10 @@ static void marked_scan(marker *m, const span *s, uintptr_t from, uintptr_t to) 
             uint32_t index = w * 64 + (uint32_t)__builtin_ctzll(marks);
             uintptr_t object = start + index * s->stride, end = object + s->stride;
             if (index < first || index >= last || end <= from || object >= to) continue;
-            part_scan(m, s, object, max_size(object, from), min_size(end, to));
+            os_range r = {max_size(object, from), min_size(end, to)};
+            if (EBB__RARE(__atomic_load_n(&s->extents, __ATOMIC_RELAXED)))
+                ebb__extent_clip(s, object, &r);
+            if (r.start < r.end) part_scan(m, s, object, r.start, r.end);
         }
     }
 }
@@ -356,11 +450,24 @@ static inline void word_step(marker *m, uintptr_t word) {
     if (turn) word_mark(m, turn);
 }
 
+static void tagged_step(marker *m, mark_item item) {
+    if ((item & ARRAY_TAG) == ARRAY_TAG) {
+        array_scan(m, item & ~ARRAY_TAG);
+        return;
+    }
+    const span *s = span_at((uint32_t)(item >> PIECE_SHIFT));
+    uintptr_t number = item & PIECE_NUMBERS;
+    if (item & RUN_TAG)
+        run_scan(m, s, number, item >> RUN_SHIFT & RUN_LEVEL);
+    else
+        piece_scan(m, s, number);
+}
+
 static void item_step(marker *m, mark_item item) {
     if (EBB__LIKELY(!(item & PIECE_TAG)))
         word_step(m, item);
     else
-        piece_scan(m, span_at((uint32_t)(item >> PIECE_SHIFT)), item & PIECE_NUMBERS);
+        tagged_step(m, item);
 }
 
 static bool queue_drain(marker *m) {
@@ -526,6 +633,7 @@ void ebb__mark_forked(void) {
     crew_lock = pool.lock = (os_lock){0};
     pool.full = pool.empty = NULL;
     pool.beside = pool.parallel = false;
+    ebb__extents_forked();
     atomic_store_explicit(&pool.helpers, 0, memory_order_relaxed);
     atomic_store_explicit(&pool.full_count, 0, memory_order_relaxed);
     mark_local = (marker){0};
@@ -597,6 +705,7 @@ static void marks_clear_part(unsigned part, unsigned parts) {
         span *s = span_at(n);
         if (__atomic_load_n(&s->state, __ATOMIC_ACQUIRE) < SPAN_SMALL) continue;
         atomic_store_explicit(&s->held, HELD_NOT, memory_order_relaxed);
+        if (s->extents) __atomic_store_n(&s->extents, 0, __ATOMIC_RELAXED);
         _Atomic(uint64_t) *mark = span_mark_bits(s);
         for (uint32_t w = 0; w * 64 < s->count; w++)
             if (atomic_load_explicit(&mark[w], memory_order_relaxed))
@@ -607,6 +716,7 @@ static void marks_clear_part(unsigned part, unsigned parts) {
 void ebb__mark_forget(unsigned most) {
     pool.held_count = 0;
     ebb__mark_parallel(marks_clear_part, most);
+    ebb__extents_begin();
 }
 
 /* --- For the rest of the collector [world stopped]
@@ -635,11 +745,16 @@ void ebb__mark_fields(uintptr_t p) {
     bool typed = l->kind == LAYOUT_TYPED;
     size_t step = typed ? l->element : sizeof(void *);
     uintptr_t object = span_start(s) + index * s->stride;
-    for (size_t at = 0; at + step <= s->stride; at += step)
-        for (uint32_t i = 0; i < (typed ? l->strong_count : 1); i++) {
+    for (size_t at = 0; at + step <= s->stride; at += step) {
+        for (uint32_t i = 0; i < (typed ? plain_count(l) : 1); i++) {
             uintptr_t word = *(uintptr_t *)(object + at + (typed ? l->strong[i] : 0));
             if (word - object >= s->stride) word_push(&mark_local, word);
         }
+        for (uint32_t i = 0; ebb__extents_on && i < l->slice_count; i++) {
+            slice_reach reach = slice_load(object + at, &l->slices[i]);
+            if (reach.ptr - object >= s->stride) slice_mark(&mark_local, &reach);
+        }
+    }
 }
 
 void ebb__mark_drop_empty(void) {

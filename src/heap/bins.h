@@ -46,17 +46,25 @@ typedef struct heap_bin {
     uint32_t span_count; /* [lock] */
 } heap_bin;
 
+/* A slice in each element: its pointer's offset, the offset of the length or capacity by which it
+ * keeps its array, and the size of the array's elements. */
+typedef struct slice_field {
+    uint32_t offset, count_offset;
+    size_t element;
+} slice_field;
+
 /* Words at these places of each element are followed; made once, never changed. */
 struct ebb__layout {
     const char *name; /* "" for words and data */
     uint32_t kind;    /* enum layout_kind */
     uint32_t use;     /* enum ebb__use */
     size_t element;   /* bytes; 0 unless typed */
-    uint32_t strong_count, weak_count, field_count;
-    uint32_t *strong;                        /* byte offsets of pointers that keep alive */
-    uint32_t *weak;                          /* byte offsets of weak ones */
-    ebb__field *fields;                      /* as given, for those who care about slices */
-    struct ebb__layout *next;                /* of all [types lock to add] */
+    uint32_t strong_count, weak_count, field_count, slice_count;
+    uint32_t *strong;         /* byte offsets of pointers that keep alive, those of slices last */
+    uint32_t *weak;           /* byte offsets of weak ones */
+    slice_field *slices;      /* the last slice_count of strong */
+    ebb__field *fields;       /* as given */
+    struct ebb__layout *next; /* of all [types lock to add] */
     _Atomic(heap_bin *) bins[CLASS_MAX + 1]; /* release by bin_make, acquire by its readers */
 };
 

@@ -65,19 +65,35 @@ static bool fields_equal(const ebb__field *a, const ebb__field *b, uint32_t n) {
     return true;
 }
 
+static bool field_is_slice(const ebb__field *f) {
+    return f->kind == EBB__FIELD_SLICE || f->kind == EBB__FIELD_SLICE_TO_LEN;
+}
+
+/* The length follows the pointer, and the capacity that. */
+static slice_field field_slice(const ebb__field *f) {
+    uint32_t words = f->kind == EBB__FIELD_SLICE ? 2 : 1;
+    return (slice_field){f->offset, f->offset + words * (uint32_t)sizeof(size_t), f->extra};
+}
+
 static void layout_fill(struct ebb__layout *l) {
     for (const ebb__field *f = l->fields; f->kind != EBB__FIELD_END; f++) {
         if (f->kind == EBB__FIELD_WEAK) l->weak[l->weak_count++] = f->offset;
-        for (uint32_t i = 0; i < field_words(f); i++)
+        for (uint32_t i = 0; i < field_words(f) && !field_is_slice(f); i++)
             l->strong[l->strong_count++] = f->offset + i * (uint32_t)sizeof(void *);
+    }
+    for (const ebb__field *f = l->fields; f->kind != EBB__FIELD_END; f++) {
+        if (!field_is_slice(f)) continue;
+        l->strong[l->strong_count++] = f->offset;
+        l->slices[l->slice_count++] = field_slice(f);
     }
 }
 
 static struct ebb__layout *layout_new(const char *name, size_t size, const ebb__field *fields,
                                       uint32_t count, enum ebb__use use) {
-    uint32_t strong = 0, weak = 0;
+    uint32_t strong = 0, weak = 0, slices = 0;
     for (uint32_t i = 0; i < count; i++) {
         strong += field_words(&fields[i]);
+        slices += field_is_slice(&fields[i]);
         weak += fields[i].kind == EBB__FIELD_WEAK;
     }
     size_t name_bytes = strlen(name) + 1;
@@ -85,7 +101,8 @@ static struct ebb__layout *layout_new(const char *name, size_t size, const ebb__
     char *copy = record_alloc_locked(name_bytes);
     ebb__field *kept = record_alloc_locked((count + 1) * sizeof *kept);
     uint32_t *offsets = record_alloc_locked((strong + weak + 1) * sizeof *offsets);
-    if (!l || !copy || !kept || !offsets) return NULL;
+    slice_field *headers = record_alloc_locked((slices + 1) * sizeof *headers);
+    if (!l || !copy || !kept || !offsets || !headers) return NULL;
     memcpy(copy, name, name_bytes);
     memcpy(kept, fields, (count + 1) * sizeof *kept);
     l->name = copy;
@@ -96,6 +113,7 @@ static struct ebb__layout *layout_new(const char *name, size_t size, const ebb__
     l->field_count = count;
     l->strong = offsets;
     l->weak = offsets + strong;
+    l->slices = headers;
     layout_fill(l);
     l->next = ebb__layouts;
     ebb__layouts = l;

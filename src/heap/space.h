@@ -65,6 +65,7 @@ typedef struct span {
     uint8_t armed;           /* writes to it are noted, see gc/dirty.c [owner of the cycle] */
     _Atomic(uint8_t) held;   /* LARGE: by roots alone, see gc/mark.c; relaxed */
     uint8_t age;             /* LARGE: cycles that it outlived so [world stopped] */
+    uint8_t extents; /* arrays in it are kept in part, see gc/extent.c; release before the mark */
 } span;
 static_assert(sizeof(span) == 64, "one cache line a span");
 

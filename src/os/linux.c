@@ -117,6 +117,18 @@ void *ebb__os_resident(void *start, void *end, void **stop) {
     return found ? found : end;
 }
 
+size_t ebb__os_in_memory(void *start, size_t size) {
+    enum { BATCH = 4096 };
+    unsigned char resident[BATCH];
+    size_t page = ebb__os_page_size(), count = 0;
+    for (size_t at = 0; at < size; at += BATCH * page) {
+        size_t bytes = min_size(size - at, BATCH * page);
+        if (mincore((char *)start + at, bytes, resident) != 0) return size;
+        for (size_t i = 0; i < bytes / page; i++) count += resident[i] & 1;
+    }
+    return count * page;
+}
+
 size_t ebb__os_peek(void *to, uintptr_t from, size_t size) {
     struct iovec local = {to, size}, remote = {(void *)from, size};
     ssize_t n = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);

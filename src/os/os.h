@@ -33,6 +33,9 @@ EBB__SHARED int ebb__os_return(void *start, size_t size);
 /* Asks for huge pages (or takes the wish back); no effect where there are none. */
 EBB__SHARED void ebb__os_huge(void *start, size_t size, bool wanted);
 
+/* How many bytes of whole pages hold something; what was swapped out does not count. */
+EBB__SHARED size_t ebb__os_in_memory(void *start, size_t size);
+
 /* The first run of pages in [start, end) that hold something; what is passed over reads as zero
  * and is not touched. start and end need not be whole pages' bounds, but start is a page's. Returns
  * where the run begins and sets *stop to where it ends; returns end when there is none. */
