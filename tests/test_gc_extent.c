@@ -472,9 +472,25 @@ TEST(what_a_finalizer_may_see_is_kept) {
 
 /* --- Queues ---------------------------------------------------------------------------------- */
 
-/* On their own, so that the array's address is not on the stack for long. */
+/* What a program does between two accesses to a queue: registers and places on the stack that
+ * nobody uses any more hold the array's address until others write to them, and keep it whole. */
+static NOINLINE void queue_work(void) {
+    char room[1024];
+    memset(room, 0, sizeof room);
+    __asm__ volatile("" : : "r"(room) : "memory");
+#ifdef __x86_64__
+    __asm__ volatile("xor %%eax, %%eax; xor %%ecx, %%ecx; xor %%edx, %%edx; xor %%esi, %%esi;"
+                     "xor %%edi, %%edi; xor %%r8d, %%r8d; xor %%r9d, %%r9d; xor %%r10d, %%r10d;"
+                     "xor %%r11d, %%r11d; pxor %%xmm0, %%xmm0; pxor %%xmm1, %%xmm1"
+                     :
+                     :
+                     : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "xmm0", "xmm1");
+#endif
+}
+
 static NOINLINE void queue_push(items *q, size_t key) {
-    CHECK_EQ(ebb_append(q, item_make(key)), 0);
+    item *it = item_make(key);
+    CHECK_EQ(ebb_append(q, it), 0);
 }
 
 static NOINLINE void queue_pop(items *q, size_t key) {
@@ -486,7 +502,9 @@ static NOINLINE void queue_run(items *q, size_t pushes, size_t length) {
     size_t most = 0, first = 0;
     for (size_t i = 0; i < pushes; i++) {
         queue_push(q, i);
+        queue_work();
         if (q->len > length) queue_pop(q, first++);
+        queue_work();
         if (i % 65536 == 0) {
             size_t used = stats_now().heap_used;
             if (used > most) most = used;

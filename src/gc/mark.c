@@ -192,29 +192,32 @@ __attribute__((no_sanitize("thread"))) static slice_reach slice_load(uintptr_t e
                          f->element};
 }
 
-static __attribute__((noinline)) void slices_scan(marker *m, const struct ebb__layout *layout,
-                                                  uintptr_t start, uintptr_t end) {
-    for (uintptr_t at = start; at + layout->element <= end; at += layout->element)
+/* Elements with slices, in a full cycle. */
+__attribute__((no_sanitize("thread"), noinline)) static void
+slices_scan(marker *m, const struct ebb__layout *layout, uintptr_t start, uintptr_t end) {
+    uint32_t count = layout->strong_count - layout->slice_count;
+    for (uintptr_t at = start; at + layout->element <= end; at += layout->element) {
+        for (uint32_t i = 0; i < count; i++)
+            word_push(m, __atomic_load_n((uintptr_t *)(at + layout->strong[i]), __ATOMIC_RELAXED));
         for (uint32_t i = 0; i < layout->slice_count; i++) {
             slice_reach reach = slice_load(at, &layout->slices[i]);
             if (reach.ptr - ebb__space.base < 2 * ebb__space.zone_bytes) slice_mark(m, &reach);
         }
-}
-
-/* How many words of an element are plain pointers now. */
-static inline uint32_t plain_count(const struct ebb__layout *layout) {
-    return layout->strong_count - (ebb__extents_on ? layout->slice_count : 0);
+    }
 }
 
 __attribute__((no_sanitize("thread"))) static void
 elements_scan(marker *m, const struct ebb__layout *layout, uintptr_t start, uintptr_t end) {
     const uint32_t *strong = layout->strong;
-    uint32_t count = plain_count(layout);
+    uint32_t count = layout->strong_count;
     size_t element = layout->element;
+    if (EBB__RARE(layout->slice_count) && ebb__extents_on) {
+        slices_scan(m, layout, start, end);
+        return;
+    }
     for (uintptr_t at = start; at + element <= end; at += element)
         for (uint32_t i = 0; i < count; i++)
             word_push(m, __atomic_load_n((uintptr_t *)(at + strong[i]), __ATOMIC_RELAXED));
-    if (EBB__RARE(count < layout->strong_count)) slices_scan(m, layout, start, end);
 }
 
 /* Scans what of an object lies in [from, to), elements of typed ones whole. Of large ones, pages
@@ -744,13 +747,15 @@ void ebb__mark_fields(uintptr_t p) {
     const struct ebb__layout *l = s->bin->layout;
     bool typed = l->kind == LAYOUT_TYPED;
     size_t step = typed ? l->element : sizeof(void *);
+    uint32_t slices = ebb__extents_on ? l->slice_count : 0;
+    uint32_t count = typed ? l->strong_count - slices : 1;
     uintptr_t object = span_start(s) + index * s->stride;
     for (size_t at = 0; at + step <= s->stride; at += step) {
-        for (uint32_t i = 0; i < (typed ? plain_count(l) : 1); i++) {
+        for (uint32_t i = 0; i < count; i++) {
             uintptr_t word = *(uintptr_t *)(object + at + (typed ? l->strong[i] : 0));
             if (word - object >= s->stride) word_push(&mark_local, word);
         }
-        for (uint32_t i = 0; ebb__extents_on && i < l->slice_count; i++) {
+        for (uint32_t i = 0; i < slices; i++) {
             slice_reach reach = slice_load(object + at, &l->slices[i]);
             if (reach.ptr - object >= s->stride) slice_mark(&mark_local, &reach);
         }

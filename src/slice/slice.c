@@ -8,6 +8,7 @@
 #include "../../include/ebb/slice.h"
 #include "../heap/heap.h"
 #include "../os/os.h"
+#include "swap.h"
 
 /* --- Misuse ----------------------------------------------------------------------------------- */
 
@@ -159,16 +160,8 @@ ebb__array ebb__slice_grow(ebb__slice_site *site, const void *ptr, size_t len, s
 /* --- Adding ----------------------------------------------------------------------------------- */
 
 static void slice_reverse(char *at, size_t n, size_t size) {
-    for (char *a = at, *b = at + (n ? n - 1 : 0) * size; a < b; a += size, b -= size) {
-        size_t chunk;
-        _Alignas(16) char held[64];
-        for (size_t done = 0; done < size; done += chunk) {
-            chunk = min_size(size - done, sizeof held);
-            memcpy(held, a + done, chunk);
-            memcpy(a + done, b + done, chunk);
-            memcpy(b + done, held, chunk);
-        }
-    }
+    for (char *a = at, *b = at + (n ? n - 1 : 0) * size; a < b; a += size, b -= size)
+        element_swap(a, b, size);
 }
 
 /* Into a new array; the old one, which values may point into, stays as it is. */

@@ -5,6 +5,7 @@
  * to them, and then each is moved to its place; without memory for the pointers, by heapsort. */
 #include "../../include/ebb/slice.h"
 #include "../base/base.h"
+#include "swap.h"
 
 #define SORT_BY_SIZE(a, b) (compare(a, b) < 0)
 
@@ -134,28 +135,18 @@ static const sort_kind *sort_kind_of(size_t size) {
     return NULL;
 }
 
-static void sort_swap(char *a, char *b, size_t size) {
-    _Alignas(16) char held[64];
-    for (size_t done = 0, chunk; done < size; done += chunk) {
-        chunk = min_size(size - done, sizeof held);
-        memcpy(held, a + done, chunk);
-        memcpy(a + done, b + done, chunk);
-        memcpy(b + done, held, chunk);
-    }
-}
-
 static void sort_heap_down(char *a, size_t n, size_t root, size_t size, ebb__compare compare) {
     for (size_t child; (child = 2 * root + 1) < n; root = child) {
         if (child + 1 < n && compare(a + child * size, a + (child + 1) * size) < 0) child++;
         if (compare(a + root * size, a + child * size) >= 0) return;
-        sort_swap(a + root * size, a + child * size, size);
+        element_swap(a + root * size, a + child * size, size);
     }
 }
 
 static void sort_heap(char *a, size_t n, size_t size, ebb__compare compare) {
     for (size_t i = n / 2; i-- > 0;) sort_heap_down(a, n, i, size, compare);
     for (size_t i = n; i-- > 1;) {
-        sort_swap(a, a + i * size, size);
+        element_swap(a, a + i * size, size);
         sort_heap_down(a, i, 0, size, compare);
     }
 }
@@ -166,7 +157,7 @@ static void sort_arrange(char *a, size_t n, size_t size, const char **order) {
     for (size_t i = 0; i < n; i++) {
         size_t to = i;
         for (const char *from; (from = order[to]) != a + i * size;) {
-            sort_swap(a + to * size, (char *)(uintptr_t)from, size);
+            element_swap(a + to * size, (char *)(uintptr_t)from, size);
             order[to] = a + to * size;
             to = (size_t)(from - a) / size;
         }
