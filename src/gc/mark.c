@@ -343,7 +343,8 @@ static inline void word_mark(marker *m, uintptr_t word) {
  * What a thread is working with when the world stops would become old, and stay until a full cycle:
  * for large objects that adds up quickly. So one that is new, and that no object refers to but only
  * roots do, is kept without a mark: what it refers to is marked, it is itself still young, and no
- * older object's page need be dirty for it. The second time it is marked like any other. */
+ * older object's page need be dirty for it. The second time it is marked like any other, as are
+ * arrays of slices in full cycles: see extent.c. */
 
 enum { HELD_NOT, HELD_HINT, HELD_STOP };
 
@@ -360,6 +361,7 @@ static bool root_holds(marker *m, uintptr_t word) {
     uint32_t index;
     span *s = ebb__span_at(word);
     if (!s || s->state != SPAN_LARGE || s->age > 0 || !span_find(s, word, &index)) return false;
+    if (ebb__extents_on && s->bin->layout->use == EBB__USE_SLICE) return false;
     if (atomic_load_explicit(&span_mark_bits(s)[0], memory_order_relaxed) & 1) return true;
     uint8_t want = pool.beside ? HELD_HINT : HELD_STOP;
     uint8_t was = atomic_load_explicit(&s->held, memory_order_relaxed);
