@@ -90,11 +90,14 @@ EBB__INLINE void ebb_keep_alive(const void *p) {
  *   ptrs(f)           an array of pointers inside the structure: node *f[8]
  *   str(f)            an ebb_str
  *   slice(f)          a slice declared by EBB_SLICE: refers to its backing array by capacity
- *   slice_to_len(f)   the same, and what lies beyond its length may be forgotten: a promise
- *                     of the program, which this version makes no use of
+ *   slice_to_len(f)   the same by length: what lies beyond may be zeroed at any time, so raise
+ *                     the length before you store there (the verbs do)
  *   map(f)            a map declared by EBB_MAP
  *   weak(f)           a pointer that does not keep its object alive, and is null after it died
- *   words(f)          anything else: every aligned word in it may be a pointer */
+ *   words(f)          anything else: every aligned word in it may be a pointer
+ *
+ * An array that only slice fields refer to is kept as far as any of them reaches; full collections
+ * zero the rest. All other references keep it whole: docs/design.md, "Extents". */
 #define EBB_TYPE(T, ...) EBB__TYPE(__COUNTER__, T, ##__VA_ARGS__)
 
 enum ebb__field_kind {

@@ -13,7 +13,9 @@
  * *view*, which shares the array. The verbs are macros that take every type of slice, evaluate each
  * argument once, and refuse a value of another type when compiled.
  *
- * What an array keeps alive: a slice keeps its whole array, from anywhere inside, and the array
+ * What an array keeps alive: a slice on a stack or in static data keeps its whole array, from
+ * anywhere inside; one in a field that EBB_TYPE describes keeps it from ptr to its capacity (or to
+ * its length: see slice_to_len in heap.h), and full collections zero what none reaches. The array
  * keeps what its elements refer to, beyond len too. So after an owner verb has dropped elements
  * nothing refers to them any more, as far as this array goes; a view of it sees zeros there.
  *
@@ -136,12 +138,14 @@ EBB_API __attribute__((format(printf, 1, 2))) ebb_str ebb_str_format(const char 
 /* --- Views ---------------------------------------------------------------------------------- */
 
 /* Elements lo to hi of s; its capacity reaches as far as that of s does, or to element max in the
- * three-index form, so that the next append moves to an array of its own. Neither copies, clears
- * or frees anything: the true size of the array can still be asked (ebb_slice_capacity_true).
+ * three-index form, so that the next append moves to an array of its own. Neither copies or clears
+ * anything; in a slice field, what no other reference reaches is forgotten by the next full
+ * collection. The true size of the array can still be asked (ebb_slice_capacity_true).
  *
  * Returns / errors: a view; the empty slice where not lo <= hi <= s.len and hi <= max <= s.cap
  *   (aborts where EBB_CHECKS is 1).
- * Keeps alive: the whole array. A view without capacity has a null ptr and keeps nothing.
+ * Keeps alive: the array, in a slice field as far as it reaches. A view without capacity has a null
+ *   ptr and keeps nothing.
  * Threads: any.   Collects: never. */
 #define ebb_slice(s, lo, hi)                                                        \
     (__extension__({                                                                \
@@ -157,7 +161,7 @@ EBB_API __attribute__((format(printf, 1, 2))) ebb_str ebb_str_format(const char 
     }))
 
 /* s with its length raised to n, within its capacity: shows what the array holds there, which is
- * zero where the owner dropped it.
+ * zero where the owner dropped it, and may be zero where only slice_to_len fields referred to it.
  * Returns / errors: a view; s as it is where not s.len <= n <= s.cap (aborts where EBB_CHECKS is
  *   1).   Threads: any.   Collects: never. */
 #define ebb_slice_extend(s, n)                                                                  \
