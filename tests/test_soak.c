@@ -14,7 +14,7 @@
 
 #include "test.h"
 
-enum { RUNS_WITHOUT_TIME = 6, OUTPUT_BYTES = 1 << 16, SCALE_MAX = 12 };
+enum { RUNS_WITHOUT_TIME = 6, OUTPUT_BYTES = 1 << 16, LIST_BYTES = 192, SCALE_MAX = 12 };
 
 /* What a case stands. */
 enum {
@@ -56,7 +56,7 @@ typedef struct soak_run {
     const soak_case *what;
     uint64_t seed;
     unsigned scale;
-    char debug[128], gc[128];
+    char debug[LIST_BYTES], gc[LIST_BYTES];
     char output[OUTPUT_BYTES];
     int status;
 } soak_run;
@@ -78,8 +78,24 @@ __attribute__((format(printf, 2, 3))) static void list_add(char *list, const cha
     va_list args;
     va_start(args, format);
     if (used) list[used++] = ',';
-    vsnprintf(list + used, 128 - used, format, args);
+    vsnprintf(list + used, LIST_BYTES - used, format, args);
     va_end(args);
+}
+
+/* What watches a collection, and what makes it broad. */
+static void modes_choose(soak_run *run) {
+    static const char *const dirty[] = {"kernel", "kernel", "all", "off"};
+    if (soak_below(2)) list_add(run->debug, "verify=1");
+    if (soak_below(4)) list_add(run->debug, "checkmark=1");
+    if (soak_below(2)) list_add(run->debug, "oracle=1");
+    if (soak_below(2))
+        list_add(run->debug, "yield=%llu", 1 + (unsigned long long)soak_below(1000000));
+    if (run->what->stands & STANDS_PERCENT && soak_below(2))
+        list_add(run->debug, "room=%lluKiB", (unsigned long long)soak_between(64, 16384));
+    if (soak_below(2)) list_add(run->gc, "pause=%s", soak_below(2) ? "0" : "0.2");
+    if (soak_below(2)) list_add(run->gc, "dirty=%s", dirty[soak_below(4)]);
+    if (soak_below(2)) list_add(run->gc, "markers=%u", 1 + (unsigned)soak_below(4));
+    if (soak_below(2)) list_add(run->gc, "background=%u", 1 + (unsigned)soak_below(3));
 }
 
 static void run_choose(soak_run *run) {
@@ -93,14 +109,13 @@ static void run_choose(soak_run *run) {
         list_add(run->debug, "stress=%llu", (unsigned long long)every);
         if (every < 500) run->scale = 1;
     }
-    if (soak_below(2)) list_add(run->debug, "verify=1");
     if (run->what->stands & STANDS_FAILURE && soak_below(3) == 0) {
         list_add(run->debug, "failalloc=%llu", (unsigned long long)soak_between(20000, 500000));
     }
     if (run->what->stands & STANDS_PERCENT && soak_below(2)) {
         list_add(run->gc, "percent=%u", percents[soak_below(5)]);
     }
-    if (soak_below(2)) list_add(run->gc, "markers=%u", 1 + (unsigned)soak_below(4));
+    modes_choose(run);
 }
 
 static void run_print(const soak_run *run) {
@@ -158,10 +173,10 @@ static void run_start(soak_run *run) {
     run->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-/* The sum of all "N steps" in what it printed. */
-static uint64_t run_steps(const soak_run *run) {
+/* The sum of all numbers before that word in what it printed. */
+static uint64_t run_sum(const soak_run *run, const char *word) {
     uint64_t steps = 0;
-    for (const char *at = run->output; (at = strstr(at, " steps")) != NULL; at++) {
+    for (const char *at = run->output; (at = strstr(at, word)) != NULL; at++) {
         const char *number = at;
         while (number > run->output && number[-1] >= '0' && number[-1] <= '9') number--;
         steps += strtoull(number, NULL, 10);
@@ -184,7 +199,7 @@ static bool soak_goes_on(double began, size_t runs) {
 TEST(soak) {
     static soak_run run;
     double began = seconds_now();
-    uint64_t steps = 0;
+    uint64_t steps = 0, verified = 0;
     size_t runs = 0;
     if (test_slow() && !getenv("EBB_SOAK_MINUTES")) SKIP("every case has run before");
     soak_state = test_seed();
@@ -194,13 +209,17 @@ TEST(soak) {
         if (!getenv("EBB_SOAK_MINUTES")) run.scale = 1;
         run_print(&run);
         run_start(&run);
-        printf(" # %llu steps, %.1f s\n", (unsigned long long)run_steps(&run),
+        printf(" # %llu steps, %.1f s\n", (unsigned long long)run_sum(&run, " steps"),
                seconds_now() - start);
         if (run.status != 0) printf("%s\n", run.output);
         CHECK_EQ(run.status, 0);
-        steps += run_steps(&run);
+        steps += run_sum(&run, " steps");
+        verified += run_sum(&run, " cycles verified");
         runs++;
     }
-    printf("     seed 0x%llx: %zu runs, %llu steps, %.0f s, no failure\n",
-           (unsigned long long)test_seed(), runs, (unsigned long long)steps, seconds_now() - began);
+    printf(
+        "     seed 0x%llx: %zu runs, %llu steps, %llu cycles verified by a second trace, %.0f s, "
+        "no failure\n",
+        (unsigned long long)test_seed(), runs, (unsigned long long)steps,
+        (unsigned long long)verified, seconds_now() - began);
 }
