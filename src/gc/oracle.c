@@ -59,7 +59,11 @@ __attribute__((no_sanitize("thread"))) static uint64_t oracle_page_sum(uintptr_t
 static void oracle_forget(uintptr_t start, uintptr_t end) {
     for (uintptr_t page = start; page < end; page += ebb__os_page_size()) {
         oracle_sum *sum = oracle_at(page, false);
-        if (sum) atomic_store_explicit(sum, 0, memory_order_relaxed);
+        if (sum)
+            atomic_store_explicit(sum, 0, memory_order_relaxed);
+        else /* the rest of the piece has none either */
+            page = ebb__space.base + round_down(page - ebb__space.base, ORACLE_PIECE) +
+                   ORACLE_PIECE - ebb__os_page_size();
     }
 }
 
