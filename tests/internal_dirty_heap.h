@@ -1,5 +1,5 @@
-/* internal_dirty_heap.h - for the tests of dirty pages: src/os/linux_dirty.c itself, with a seam around its
- * system calls, a small heap that it watches, and what harvests reported of it. */
+/* internal_dirty_heap.h - for the tests of dirty pages: src/os/linux_dirty.c itself, with a seam
+ * around its system calls, a small heap that it watches, and what harvests reported of it. */
 #ifndef EBB_DIRTY_HEAP_H
 #define EBB_DIRTY_HEAP_H
 

@@ -44,7 +44,10 @@ static size_t limit_room(size_t live) {
     size_t other = ebb__space_footprint() -
                    (atomic_load_explicit(&ebb__resident_pages, memory_order_relaxed) << PAGE_SHIFT);
     size_t taken = live + live / 32 + other + limit / 64;
-    return max_size(limit > taken ? limit - taken : 0, MIB);
+    /* With less than that a cycle would follow the other; who takes pages finds the limit itself.
+     */
+    size_t least = max_size(limit / 64, MIB);
+    return max_size(limit > taken ? limit - taken : 0, least);
 }
 
 void ebb__pace_set(size_t live) {
@@ -118,8 +121,8 @@ void ebb__pace_end(cycle_record *r) {
     yield_note(r, marked, claimed);
     if (!r->full) r->live += ebb__cycle.marked;
     ebb__cycle.marked = r->live;
-    if (r->full) ebb__cycle.live_full = max_size(r->live, 1);
     r->live += r->held;
+    if (r->full) ebb__cycle.live_full = max_size(r->live, 1);
     atomic_store_explicit(&ebb__heap_claimed, 0, memory_order_relaxed);
     ebb__pace_set(r->live);
 }
@@ -268,6 +271,22 @@ static void limit_collect(bool full) {
     atomic_fetch_add_explicit(&pace.vain_cost_ns, ebb__os_now_ns() - start, memory_order_relaxed);
 }
 
+/* An allocation fails: says so, but not every time. */
+static void limit_complain(size_t bytes) {
+    static _Atomic(uint64_t) said_ns; /* relaxed: two lines at once do no harm */
+    size_t limit = atomic_load_explicit(&ebb__space_limit, memory_order_relaxed);
+    uint64_t now = ebb__os_now_ns(), last = atomic_load_explicit(&said_ns, memory_order_relaxed);
+    if (last != 0 && now - last < 60000000000u) return;
+    atomic_store_explicit(&said_ns, now, memory_order_relaxed);
+    size_t live = ebb__cycle.last.live;
+    if (limit == SIZE_MAX)
+        ebb__warn("the system gives no more memory: %zu bytes cannot be had, %zu are live", bytes,
+                  live);
+    else
+        ebb__warn("the limit of %zu bytes is reached: %zu more cannot be had, %zu are live", limit,
+                  bytes, live);
+}
+
 /* First what is dead is swept and what is free goes back; then a minor cycle where there are such,
  * and a full one, and a few more while they free much that other threads take; then, for as long as
  * it says so, the handler and one more. */
@@ -286,8 +305,10 @@ bool ebb__pace_exhausted(size_t bytes, unsigned attempt) {
     bool fruitful = atomic_load_explicit(&pace.vain, memory_order_relaxed) == 0;
     if (attempt > (ebb__dirty_in_force() ? 2u : 1u) + (fruitful ? RACES : 0u) || spirals) {
         ebb_limit_handler handler = atomic_load_explicit(&limit_handler, memory_order_acquire);
-        if (!handler || !handler(bytes, atomic_load_explicit(&limit_arg, memory_order_relaxed)))
+        if (!handler || !handler(bytes, atomic_load_explicit(&limit_arg, memory_order_relaxed))) {
+            limit_complain(bytes);
             return false;
+        }
     }
     limit_collect(true);
     ebb__pages_return(UINT64_MAX, 0, SIZE_MAX);

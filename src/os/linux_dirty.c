@@ -147,7 +147,11 @@ static int dirty_register(uintptr_t start, uintptr_t end) {
 enum { DIRTY_BATCH = 256 }; /* runs a call: 6 KiB of stack */
 #define DIRTY_STRIDE (64 * MIB)
 
-enum dirty_kind { DIRTY_DENSE = 0, DIRTY_SPARSE = 1, DIRTY_LOOK = 2 }; /* may be joined; LOOK arms nothing */
+enum dirty_kind {
+    DIRTY_DENSE = 0,
+    DIRTY_SPARSE = 1,
+    DIRTY_LOOK = 2
+}; /* may be joined; LOOK arms nothing */
 
 /* The next runs of [*from, end); moves *from to where the scan ended. Returns how many there are,
  * or -1. Only a fatal signal interrupts the call. Masks of exactly the first form take a shorter
@@ -246,7 +250,8 @@ static const char *dirty_trial_run(char *pages, size_t page) {
     written[0] = 2;
     if (EBB__DIRTY_CALL(pread(dirty_now.pagemap.fd, pages + 2 * page, 8, 0)) != 8)
         return "self-test: reading a file into an armed page failed";
-    if (dirty_trial_seen(pages, size, DIRTY_DENSE) != 6) return "self-test: a write was not reported";
+    if (dirty_trial_seen(pages, size, DIRTY_DENSE) != 6)
+        return "self-test: a write was not reported";
     written[0] = 3;
     if (dirty_trial_seen(pages, size, DIRTY_SPARSE) != 2)
         return "self-test: a second write was not reported";
