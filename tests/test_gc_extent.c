@@ -498,7 +498,9 @@ static NOINLINE void queue_pop(items *q, size_t key) {
     *q = ebb_slice(*q, 1, q->len);
 }
 
-static NOINLINE void queue_run(items *q, size_t pushes, size_t length) {
+/* With `collect` at moments when nothing but the field refers to the array: a cycle that comes by
+ * itself often finds an address of it in a register, and keeps it whole then. */
+static NOINLINE void queue_run(items *q, size_t pushes, size_t length, bool collect) {
     size_t most = 0, first = 0;
     for (size_t i = 0; i < pushes; i++) {
         queue_push(q, i);
@@ -506,11 +508,13 @@ static NOINLINE void queue_run(items *q, size_t pushes, size_t length) {
         if (q->len > length) queue_pop(q, first++);
         queue_work();
         if (i % 65536 == 0) {
+            test_clear_stack();
+            if (collect) CHECK_EQ(ebb_collect(), 0);
             size_t used = stats_now().heap_used;
             if (used > most) most = used;
         }
     }
-    CHECK(most < 100 * MIB);
+    CHECK(most < (collect ? 40 : 100) * MIB);
     printf("     at most %zu MiB\n", most / MIB);
 }
 
@@ -527,8 +531,8 @@ static void queues_build(void) {
 /* A hundred bytes an item: without trimming, the queue that has room for all would keep 240 MiB. */
 TEST(queues_advanced_by_slicing_are_bounded) {
     deep(queues_build);
-    queue_run(&holders[0]->s, queue_pushes(), 100);
-    queue_run(&holders[1]->s, queue_pushes(), 1000);
+    queue_run(&holders[0]->s, queue_pushes(), 100, false);
+    queue_run(&holders[1]->s, queue_pushes(), 1000, true);
 }
 
 /* --- Threads stopped anywhere ---------------------------------------------------------------- */

@@ -97,12 +97,21 @@ void ebb__oracle_note_all(const os_ranges *list) {
         ebb__oracle_note(list->items[i].start, list->items[i].end);
 }
 
+/* A page that was given back reads as zero, is passed over by a look for pages that hold something,
+ * and refers to nothing. */
+static bool oracle_page_zero(uintptr_t page) {
+    const uintptr_t *words = (const uintptr_t *)page;
+    size_t i = 0;
+    while (i < ebb__os_page_size() / sizeof *words && words[i] == 0) i++;
+    return i == ebb__os_page_size() / sizeof *words;
+}
+
 /* A system call that the program is blocked in may write after the look: asked once more, the
  * system says so. */
 static void oracle_check_page(uintptr_t page) {
     oracle_sum *sum = oracle_at(page, false);
     uint64_t was = sum ? atomic_load_explicit(sum, memory_order_relaxed) : 0;
-    if (was == 0 || was == oracle_page_sum(page)) return;
+    if (was == 0 || was == oracle_page_sum(page) || oracle_page_zero(page)) return;
     if (ebb__os_dirty_count(page, page + ebb__os_page_size(), 1) > 0) return;
     const span *s = ebb__span_at(page);
     ebb__fail("oracle",
