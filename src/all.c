@@ -17,6 +17,7 @@
 #include "heap/thread.c"
 #include "heap/yield.c"
 #include "gc/checkmark.c"
+#include "gc/crew.c"
 #include "gc/cycle.c"
 #include "gc/dirty.c"
 #include "gc/extent.c"

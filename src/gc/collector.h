@@ -3,6 +3,7 @@
  *   settings.c   EBB_GC and EBB_DEBUG
  *   world.c      stops and resumes all threads
  *   roots.c      where pointers may lie outside the heap
+ *   crew.c       threads for what is done in parallel
  *   mark.c       traces, on several threads, beside the program or in a stop
  *   extent.c     arrays that slices keep in part
  *   dirty.c      which old objects may have changed
@@ -98,6 +99,23 @@ EBB__SHARED bool ebb__roots_gather(root_set *roots, const os_ranges *segments, u
 /* Lists static and added roots, while the program runs: what it names may go away at any time. */
 EBB__SHARED bool ebb__roots_hints(root_set *roots, const os_ranges *segments);
 
+/* --- The crew (crew.c)
+ * ------------------------------------------------------------------------------ */
+
+/* Makes the threads, before the loader's lock is taken. */
+EBB__SHARED void ebb__crew_start(void);
+EBB__SHARED void ebb__crew_forked(void);
+
+/* How many do a job that at most `most` may do, the caller included; 0: all there are. */
+EBB__SHARED unsigned ebb__crew_size(unsigned most);
+
+/* Runs fn(part, parts) on them at once, part 0 in the caller. [owner of the cycle] */
+EBB__SHARED void ebb__crew_run(void (*fn)(unsigned part, unsigned parts), unsigned most);
+
+/* CPU time that others spent for the cycle: adds; and takes what was added. */
+EBB__SHARED void ebb__crew_charge(uint64_t cpu_ns);
+EBB__SHARED uint64_t ebb__crew_charged(void);
+
 /* --- Marking (mark.c)
  * ------------------------------------------------------------------------------ */
 
@@ -106,8 +124,6 @@ typedef struct mark_totals {
     uint64_t cpu_ns;
 } mark_totals;
 
-/* Threads for marking, made before the loader's lock is taken. */
-EBB__SHARED void ebb__mark_prepare(void);
 EBB__SHARED void ebb__mark_forked(void);
 
 /* Whether the program runs while ebb__mark_run does, from now on. */
@@ -153,10 +169,6 @@ EBB__SHARED size_t ebb__mark_held(void);
 
 /* In a stop, after marking: takes from threads the spans in which nothing lives. */
 EBB__SHARED void ebb__mark_drop_empty(void);
-
-/* Runs fn(part, parts) on marking threads at once, the caller's included: at most `most`, 0 for all
- * there are. [owner of the cycle] */
-EBB__SHARED void ebb__mark_parallel(void (*fn)(unsigned part, unsigned parts), unsigned most);
 
 /* --- Arrays that slices keep in part (extent.c)
  * --------------------------------------------------- */

@@ -438,7 +438,7 @@ static void collect_below(uintptr_t sp, void *unused) {
     uint64_t seen = atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed);
     int cancel = ebb__os_cancel_defer(); /* or a thread would go with the cycle */
     (void)unused;
-    if (ebb__space_footprint() > 4 * MIB) ebb__mark_prepare();
+    if (ebb__space_footprint() > 4 * MIB) ebb__crew_start();
     if (ebb__settings.dirty && !ebb__pace_small()) hints_list();
     while (!cycle_own()) ebb__cycle_help(sp);
     bool served = cause == CAUSE_GROWTH &&
@@ -594,6 +594,7 @@ static void fork_parent(void) {
 static void fork_child(void) {
     ebb__critical.pending = false;
     ebb__world_forked();
+    ebb__crew_forked();
     ebb__mark_forked();
     ebb__dirty_forked();
     ebb__sweep_forked();

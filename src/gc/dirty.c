@@ -276,7 +276,7 @@ size_t ebb__dirty_look(bool last) {
         return pages;
     }
     atomic_store_explicit(&dirty.last_pages, 0, memory_order_relaxed);
-    ebb__mark_parallel(last_look_part, 0);
+    ebb__crew_run(last_look_part, 0);
     ebb__oracle_check(&dirty.armed, &dirty.large, &dirty.changed);
     return atomic_load_explicit(&dirty.last_pages, memory_order_relaxed) + exposed_take(false);
 }

@@ -292,7 +292,7 @@ static void trim_part(unsigned part, unsigned parts) {
 
 void ebb__extents_trim(void) {
     if (!ebb__extents_on) return;
-    ebb__mark_parallel(trim_part, 0);
+    ebb__crew_run(trim_part, 0);
     ebb__extents_on = false;
     ebb__cycle.arrays_trimmed += atomic_exchange_explicit(&trim_arrays, 0, memory_order_relaxed);
     ebb__cycle.trimmed_bytes += atomic_exchange_explicit(&trim_bytes, 0, memory_order_relaxed);

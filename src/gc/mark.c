@@ -71,19 +71,6 @@ static struct {
     bool beside;   /* the program runs */
 } pool;
 
-/* The marking threads wait for a job: a function, and in how many parts it is done. The word `job`
- * holds both the number of the job and the parts, so that a thread that comes late sees by it that
- * the job is not for it. */
-enum { CREW_PARTS = 256 };
-static struct {
-    _Atomic(uint32_t) job;     /* release by the giver, acquire by the threads */
-    _Atomic(uint32_t) running; /* threads that have not finished the job */
-    _Atomic(uint32_t) threads; /* started */
-    _Atomic(uint64_t) cpu_ns;
-    void (*fn)(unsigned part, unsigned parts);
-} crew;
-
-static os_lock crew_lock; /* who starts the threads */
 static marker mark_local; /* of the collecting thread, between runs too */
 
 /* --- Packets -------------------------------------------------------------------------------------
@@ -584,9 +571,7 @@ bool ebb__mark_help(uint32_t items) {
     marker_tell(&m);
     if (atomic_fetch_sub(&pool.helpers, 1) == 1) ebb__os_wake(&pool.full_count, true);
     ebb__critical_leave();
-    if (any)
-        atomic_fetch_add_explicit(&crew.cpu_ns, ebb__os_thread_cpu_ns() - cpu,
-                                  memory_order_relaxed);
+    if (any) ebb__crew_charge(ebb__os_thread_cpu_ns() - cpu);
     return any;
 }
 
@@ -594,48 +579,13 @@ uint64_t ebb__mark_progress(void) {
     return atomic_load_explicit(&pool.done_bytes, memory_order_relaxed);
 }
 
-/* --- The crew
- * --------------------------------------------------------------------------------------- */
-
-static void *crew_thread(void *number) {
-    unsigned part = (unsigned)(uintptr_t)number;
-    uint32_t job = 0;
-    ebb__world_exempt();
-    atomic_fetch_add_explicit(&crew.threads, 1, memory_order_release);
-    for (;;) {
-        uint32_t next = atomic_load_explicit(&crew.job, memory_order_acquire);
-        if (next == job) {
-            ebb__os_wait(&crew.job, job, UINT64_MAX);
-            continue;
-        }
-        job = next;
-        if (part >= job % CREW_PARTS) continue; /* given out before this thread was counted */
-        uint64_t cpu = ebb__os_thread_cpu_ns();
-        crew.fn(part, job % CREW_PARTS);
-        atomic_fetch_add_explicit(&crew.cpu_ns, ebb__os_thread_cpu_ns() - cpu,
-                                  memory_order_relaxed);
-        if (atomic_fetch_sub_explicit(&crew.running, 1, memory_order_acq_rel) == 1)
-            ebb__os_wake(&crew.running, true);
-    }
-    return NULL;
-}
-
-void ebb__mark_prepare(void) {
-    if (!ebb__os_trylock(&crew_lock)) return;
-    uint32_t have = atomic_load_explicit(&crew.threads, memory_order_acquire);
-    while (have + 1 < (uint32_t)ebb__settings.markers) {
-        if (ebb__os_thread(crew_thread, (void *)(uintptr_t)(have + 1), 0) != 0) break;
-        while (atomic_load_explicit(&crew.threads, memory_order_acquire) == have)
-            ebb__os_wait(&crew.threads, have, 1000000);
-        have++;
-    }
-    ebb__os_unlock(&crew_lock);
-}
+/* --- Runs
+ * ------------------------------------------------------------------------------------------- */
 
 /* Of what others were doing when the process forked nothing can be used; lists that they may have
  * been changing are let go. */
 void ebb__mark_forked(void) {
-    crew_lock = pool.lock = (os_lock){0};
+    pool.lock = (os_lock){0};
     pool.full = pool.empty = NULL;
     pool.beside = pool.parallel = false;
     ebb__extents_forked();
@@ -643,30 +593,6 @@ void ebb__mark_forked(void) {
     atomic_store_explicit(&pool.full_count, 0, memory_order_relaxed);
     mark_local = (marker){0};
     pool.held_count = 0; /* the first cycle is full and clears the spans' own */
-    atomic_store_explicit(&crew.threads, 0, memory_order_relaxed);
-    atomic_store_explicit(&crew.running, 0, memory_order_relaxed);
-    atomic_store_explicit(&crew.job, 0, memory_order_relaxed);
-}
-
-void ebb__mark_parallel(void (*fn)(unsigned part, unsigned parts), unsigned most) {
-    unsigned threads = atomic_load_explicit(&crew.threads, memory_order_acquire);
-    if (most > 0) threads = (unsigned)min_size(threads, most - 1);
-    crew.fn = fn;
-    pool.markers = threads + 1;
-    pool.parallel = threads > 0 || pool.beside;
-    atomic_store_explicit(&pool.idle, 0, memory_order_relaxed);
-    atomic_store_explicit(&crew.running, threads, memory_order_relaxed);
-    if (threads) {
-        uint32_t last = atomic_load_explicit(&crew.job, memory_order_relaxed);
-        atomic_store_explicit(&crew.job, (last / CREW_PARTS + 1) * CREW_PARTS + threads + 1,
-                              memory_order_release);
-        ebb__os_wake(&crew.job, true);
-    }
-    fn(0, threads + 1);
-    uint32_t running;
-    while ((running = atomic_load_explicit(&crew.running, memory_order_acquire)) > 0)
-        ebb__os_wait(&crew.running, running, UINT64_MAX);
-    pool.parallel = pool.beside;
 }
 
 static void list_set(struct mark_list *list, const os_ranges *ranges) {
@@ -683,9 +609,12 @@ void ebb__mark_run(const os_ranges *roots, const os_ranges *changed, unsigned mo
     list_set(&pool.roots, roots);
     list_set(&pool.changed, changed);
     uint64_t cpu = ebb__os_thread_cpu_ns();
-    ebb__mark_parallel(mark_part, most);
-    totals->cpu_ns += ebb__os_thread_cpu_ns() - cpu +
-                      atomic_exchange_explicit(&crew.cpu_ns, 0, memory_order_relaxed);
+    pool.markers = ebb__crew_size(most);
+    pool.parallel = pool.markers > 1 || pool.beside;
+    atomic_store_explicit(&pool.idle, 0, memory_order_relaxed);
+    ebb__crew_run(mark_part, pool.markers);
+    pool.parallel = pool.beside;
+    totals->cpu_ns += ebb__os_thread_cpu_ns() - cpu + ebb__crew_charged();
 }
 
 void ebb__mark_totals(mark_totals *totals) {
@@ -720,7 +649,7 @@ static void marks_clear_part(unsigned part, unsigned parts) {
 
 void ebb__mark_forget(unsigned most) {
     pool.held_count = 0;
-    ebb__mark_parallel(marks_clear_part, most);
+    ebb__crew_run(marks_clear_part, most);
     ebb__extents_begin();
 }
 

@@ -87,7 +87,7 @@ void ebb__sweep_finish(bool parallel) {
     if (atomic_load_explicit(&sweep.done, memory_order_acquire)) return;
     if (parallel) {
         ebb__os_lock(&ebb__collector_lock);
-        ebb__mark_parallel(sweep_part, 0);
+        ebb__crew_run(sweep_part, 0);
         ebb__os_unlock(&ebb__collector_lock);
     }
     for (bool more = true; more;) {
