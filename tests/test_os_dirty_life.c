@@ -157,6 +157,8 @@ TEST(every_call_of_a_start_may_fail) {
     size_t size = 64 * PAGE;
     const char *why = NULL;
     char *range = ebb__os_reserve(size, HUGE);
+    if (ebb__os_dirty_start((uintptr_t)range, (uintptr_t)range + size, &why) != 0) SKIP(why);
+    dirty_stop();
     int before = descriptors_open();
     bool done = false;
     for (long k = 1; !done; k++) {

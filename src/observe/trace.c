@@ -13,6 +13,14 @@ static const char *const cause_names[CAUSE_COUNT] = {
 static const char *const trace_modes[] = {
     [DIRTY_OFF] = "off", [DIRTY_ALL] = "all", [DIRTY_KERNEL] = "kernel"};
 
+/* A value in one word. */
+static const char *trace_word(const char *text, char word[64]) {
+    size_t n = 0;
+    for (; text[n] && n < 63; n++) word[n] = text[n] == ' ' ? '_' : text[n];
+    word[n] = 0;
+    return word;
+}
+
 static double ms(uint64_t ns) {
     return (double)ns / 1e6;
 }
@@ -24,6 +32,7 @@ static double mb(size_t bytes) {
 static void trace_print(const cycle_record *r) {
     uint64_t age = ebb__os_now_ns() - ebb__cycle.start_ns;
     double share = 100.0 * (double)ebb__cycle.cpu_ns / ((double)age * (double)ebb__os_cpus());
+    char word[64];
     const char *why;
     enum dirty_mode mode = ebb__dirty_mode(&why);
     uint64_t checked = atomic_load_explicit(&ebb__checkmark_cycles, memory_order_relaxed);
@@ -44,7 +53,7 @@ static void trace_print(const cycle_record *r) {
         ms(r->sweep_ns), ms(r->wait_ns), r->dirty_pages, r->dirty_last, r->rounds, r->freed_bytes,
         r->footprint, ms(max_size(r->open_ns, r->pause_ns)), ms(r->stop_ns), ms(r->look_ns),
         ms(r->roots_ns), ms(r->drain_ns), (unsigned long long)r->finalizers_due,
-        (unsigned long long)checked, trace_modes[mode], *why ? ":" : "", why);
+        (unsigned long long)checked, trace_modes[mode], *why ? ":" : "", trace_word(why, word));
 }
 
 static void trace_cycle_end(const cycle_record *record) {
