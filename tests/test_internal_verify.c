@@ -165,3 +165,46 @@ TEST(what_finalizers_keep_is_reached) {
     }
     CHECK(ebb__checkmark_cycles >= 21);
 }
+
+/* --- Large objects in the lists of what is armed ------------------------------------------------
+ */
+
+NOINLINE static void store_at(void **at) {
+    CHECK((*at = ebb_alloc(40)) != NULL);
+}
+
+/* More than the list of ranges should hold, side by side: they are joined there. */
+TEST(many_large_objects_are_looked_at) {
+    enum { MANY = 3000, BYTES = 40 * 1024, EACH = BYTES / sizeof(void *) };
+    begin("checkmark=1,oracle=1", "pause=0");
+    void **many = holder;
+    for (size_t i = 0; i < MANY; i++) CHECK((many[i] = ebb_alloc(BYTES)) != NULL);
+    CHECK_EQ(ebb_collect(), 0);
+    for (size_t round = 0; round < 6; round++) {
+        for (size_t i = round; i < MANY; i += 7) store_at((void **)many[i] + EACH - 1 - round);
+        for (size_t i = round; i < MANY; i += 50) many[i] = NULL; /* gaps, after a full one */
+        if (round == 3) CHECK_EQ(ebb_collect(), 0);
+        for (size_t i = round; i < MANY; i += 50) CHECK((many[i] = ebb_alloc(BYTES)) != NULL);
+        minor();
+    }
+}
+
+/* Found to survive in a stop, so armed by the next look; then it is made longer where it is. */
+TEST(a_large_object_grows_after_it_was_armed) {
+    enum { BYTES = 40 * 1024, LONGER = 400 * 1024 };
+    begin("checkmark=1,oracle=1", "pause=0");
+    void *behind = NULL;
+    for (int i = 0; i < 100 && !behind; i++) {
+        CHECK((holder[0] = ebb_alloc(BYTES)) != NULL);
+        void *next = ebb_alloc(LONGER);
+        size_t apart = (size_t)((char *)next - (char *)holder[0]);
+        if (apart > BYTES && apart <= BYTES + PAGE) behind = next;
+    }
+    CHECK(behind != NULL);
+    CHECK_EQ(ebb__collect(CAUSE_STRESS, true), 0);
+    minor();
+    CHECK_EQ(ebb_free(behind), 0);
+    CHECK(ebb_resize(holder[0], LONGER - BYTES) == holder[0]);
+    store_at((void **)holder[0] + (LONGER - BYTES) / sizeof(void *) - 1);
+    minor();
+}

@@ -25,6 +25,7 @@ static struct {
     const char *why;   /* it is not in force; null: it is */
     os_ranges armed;   /* small spans; ascending after a rebuild, then as they come [owner] */
     os_ranges large;   /* large objects, which may have pages that nobody touched [owner, lock] */
+    size_t joined;     /* of `large`, the first so many may be of several objects each [owner] */
     os_ranges changed; /* as of the last look [owner, lock] */
     _Atomic(size_t) last_pages;
     os_lock lock; /* while several mark or look */
@@ -117,35 +118,50 @@ static void last_look_part(unsigned part, unsigned parts) {
 /* --- Exposed spans -----------------------------------------------------------------------------
  */
 
-/* The range of an exposed span that is in use; of those that a thread allocates from only if asked
- * for. Frees take the zone's lock, so what is found in use stays so until it is let go. */
-static bool exposed_range(uint32_t number, bool owned_too, os_range *range) {
+static uintptr_t span_end(const span *s) {
+    return span_start(s) + ((uintptr_t)s->pages << PAGE_SHIFT);
+}
+
+/* Neighbours, all large objects or all spans of small ones. */
+typedef struct exposed_run {
+    os_range range;
+    bool large;
+} exposed_run;
+
+/* An exposed span that is in use; one that a thread allocates from only if asked for. Frees take
+ * the zone's lock, so what is found in use stays so until it is let go. */
+static bool exposed_find(uint32_t number, bool owned_too, exposed_run *found) {
     zone *z = &ebb__space.zones[ZONE_SCAN];
     const span *s = span_at(number);
     ebb__critical_lock(&z->lock);
     bool good = s->state >= SPAN_SMALL && s->zone == ZONE_SCAN && (owned_too || !s->owned);
-    if (good)
-        *range = (os_range){span_start(s), span_start(s) + ((uintptr_t)s->pages << PAGE_SHIFT)};
+    if (good) *found = (exposed_run){{span_start(s), span_end(s)}, s->state == SPAN_LARGE};
     ebb__critical_unlock(&z->lock);
     return good;
 }
 
-static void armed_set(uintptr_t start, uintptr_t end) {
+/* The pages of r are armed, and so are the spans that lie in it now, as a whole. Large objects may
+ * be resized, so each has a range of its own. */
+static void armed_set(os_range r, bool large) {
     zone *z = &ebb__space.zones[ZONE_SCAN];
     ebb__critical_lock(&z->lock);
-    for (uintptr_t at = start; at < end;) {
+    for (uintptr_t at = r.start, end; at < r.end; at = end) {
         span *s = ebb__span_at(at);
-        if (s) __atomic_store_n(&s->armed, 1, __ATOMIC_RELEASE);
-        at = s ? span_start(s) + ((uintptr_t)s->pages << PAGE_SHIFT) : at + PAGE;
+        end = s ? span_end(s) : at + PAGE;
+        if (!s || span_start(s) != at || end > r.end || (s->state == SPAN_LARGE) != large) continue;
+        if (large && !ebb__os_ranges_add(&dirty.large, at, end)) continue;
+        __atomic_store_n(&s->armed, 1, __ATOMIC_RELEASE);
     }
     ebb__critical_unlock(&z->lock);
 }
 
 /* Arms a run of exposed spans; what cannot be armed stays exposed. */
-static void exposed_arm(os_range r) {
-    if (range_arm(r.start, r.end) && range_append(&dirty.armed, r.start, r.end, 0)) {
+static void exposed_arm(const exposed_run *run) {
+    os_range r = run->range;
+    if (range_arm(r.start, r.end) &&
+        (run->large || range_append(&dirty.armed, r.start, r.end, 0))) {
         ebb__yield_point(16);
-        armed_set(r.start, r.end);
+        armed_set(r, run->large);
         return;
     }
     for (uintptr_t at = r.start; at < r.end; at += PAGE) {
@@ -154,26 +170,31 @@ static void exposed_arm(os_range r) {
     }
 }
 
+static void exposed_end(const exposed_run *run, bool arm, size_t *pages) {
+    if (run->range.end == 0) return;
+    if (arm) exposed_arm(run);
+    changed_add(run->range.start, run->range.end, pages);
+}
+
 /* Adds the exposed spans to what changed; with `arm`, from then on writes to them are noted. */
 static size_t exposed_take(bool arm) {
     size_t pages = 0;
-    os_range run = {0, 0}, r;
+    exposed_run run = {{0, 0}, false}, next;
     for (uint32_t w = 0; w < ebb__space.span_count; w += 64) {
         uint64_t bits = atomic_load_explicit(&ebb__space.exposed[w / 64], memory_order_relaxed);
         for (; bits; bits &= bits - 1) {
             uint32_t number = w + (uint32_t)__builtin_ctzll(bits);
-            if (!exposed_range(number, !arm, &r)) continue;
+            if (!exposed_find(number, !arm, &next)) continue;
             if (arm) span_bit_clear(ebb__space.exposed, number);
-            if (r.start != run.end) {
-                if (arm && run.end) exposed_arm(run);
-                if (run.end) changed_add(run.start, run.end, &pages);
-                run.start = r.start;
+            if (next.range.start == run.range.end && next.large == run.large) {
+                run.range.end = next.range.end;
+                continue;
             }
-            run.end = r.end;
+            exposed_end(&run, arm, &pages);
+            run = next;
         }
     }
-    if (arm && run.end) exposed_arm(run);
-    if (run.end) changed_add(run.start, run.end, &pages);
+    exposed_end(&run, arm, &pages);
     return pages;
 }
 
@@ -224,6 +245,7 @@ static void armed_rebuild(bool all) {
         page = walk_step(page, all);
         ebb__critical_unlock(&z->lock);
     }
+    dirty.joined = dirty.large.count;
 }
 
 /* --- What a cycle asks ---------------------------------------------------------------------------
@@ -243,24 +265,48 @@ bool ebb__dirty_arm_all(void) {
         os_range r = list.items[i];
         if (!range_arm(r.start, r.end)) continue;
         dirty.armed.items[dirty.armed.count++] = r;
-        armed_set(r.start, r.end);
+        armed_set(r, false);
     }
     ebb__oracle_note_all(&dirty.armed);
     return !dirty.armed.failed;
 }
 
+/* The range of the large object that is armed and begins at an address. */
+static bool large_at(uintptr_t start, os_range *found) {
+    const span *s = ebb__span_at(start);
+    if (!s || s->state != SPAN_LARGE || !s->armed || span_start(s) != start) return false;
+    *found = (os_range){start, span_end(s)};
+    return true;
+}
+
+/* From the first such object in a range to the last. */
+static bool large_within(os_range *r) {
+    zone *z = &ebb__space.zones[ZONE_SCAN];
+    os_range all = {0, 0}, one;
+    ebb__critical_lock(&z->lock);
+    for (uintptr_t at = r->start, end; at < r->end; at = end) {
+        const span *s = ebb__span_at(at);
+        end = s ? span_end(s) : at + PAGE;
+        if (large_at(at, &one)) all = (os_range){all.end ? all.start : at, end};
+    }
+    ebb__critical_unlock(&z->lock);
+    *r = all;
+    return all.end != 0;
+}
+
 /* Drops ranges of large objects that are no more; those that were resized end elsewhere. Pages that
  * came that way are not armed, and so count as written. */
 static void large_prune(void) {
-    size_t kept = 0;
+    size_t kept = 0, joined = 0;
     for (size_t i = 0; i < dirty.large.count; i++) {
         os_range r = dirty.large.items[i];
-        const span *s = ebb__span_at(r.start);
-        if (!s || s->state != SPAN_LARGE || !s->armed || span_start(s) != r.start) continue;
-        r.end = r.start + ((uintptr_t)s->pages << PAGE_SHIFT);
+        bool several = i < dirty.joined;
+        if (!(several ? large_within(&r) : large_at(r.start, &r))) continue;
         dirty.large.items[kept++] = r;
+        joined += several;
     }
     dirty.large.count = kept;
+    dirty.joined = joined;
 }
 
 size_t ebb__dirty_look(bool last) {
@@ -288,6 +334,7 @@ const os_ranges *ebb__dirty_changed(void) {
 void ebb__dirty_forked(void) {
     dirty.lock = (os_lock){0};
     dirty.armed = dirty.large = dirty.changed = (os_ranges){0}; /* that others were changing */
+    dirty.joined = 0;
     if (dirty.mode != DIRTY_KERNEL || ebb__os_dirty_forked() == 0) return;
     dirty.mode = DIRTY_OFF;
     dirty.why = "could not be set up again after fork";
