@@ -250,8 +250,10 @@ static void cycle_close(void) {
 
 static void cycle_finish(uintptr_t sp) {
     bool mine = false;
+    int cancel = ebb__os_cancel_defer(); /* or a thread would go with the cycle */
     gate_pass(sp, finish_locked, &mine);
     if (mine) cycle_close();
+    ebb__os_cancel_restore(cancel);
 }
 
 /* --- Beside the program
