@@ -166,7 +166,9 @@ bool ebb__span_sweep(span *s) {
     uint32_t kept = 0;
     if (!bin || !span_unswept(s)) return false;
     ebb__critical_lock(bin->lock);
-    bool ours = s->state == SPAN_SMALL && s->bin == bin && !s->owned && span_unswept(s);
+    /* Acquire: pairs with ebb__pages_publish, for a span that was made of this record just now. */
+    bool small = __atomic_load_n(&s->state, __ATOMIC_ACQUIRE) == SPAN_SMALL;
+    bool ours = small && s->bin == bin && !s->owned && span_unswept(s);
     if (ours) {
         ebb__yield_point(64);
         span_clean(s, 0, 0, &kept);
