@@ -21,7 +21,9 @@ enum {
     PIECE = 128 * 1024,
     ROOT_PIECE = 64 * 1024,
     SHARE_FROM = 32,
-    HELD_MOST = 1024
+    HELD_MOST = 1024,
+    HELPERS = 0xffff,
+    HELPER_BEGINS = HELPERS + 2
 };
 
 /* A word that may be a pointer; or, tagged, an array that extent.c has parts of to be scanned; or
@@ -57,7 +59,9 @@ static struct {
     packet *full, *empty;         /* [lock] */
     _Atomic(uint32_t) full_count; /* of the list; changed under the lock, read without */
     _Atomic(uint32_t) idle;       /* markers without work */
-    _Atomic(uint32_t) helpers; /* threads that help now; sequentially consistent with full_count */
+    _Atomic(uint32_t) helpers; /* threads that help now, and above them how often one began, so that
+                                * one that came meanwhile shows; sequentially consistent with
+                                * full_count */
     _Atomic(bool) hungry;      /* a thread would help and found nothing; relaxed */
     _Atomic(uint64_t) done_bytes, done_objects; /* marked, as told by markers; relaxed */
     uint32_t markers;
@@ -113,7 +117,8 @@ static packet *packet_take_full(void) {
     packet *p = pool.full;
     if (p) {
         pool.full = p->next;
-        atomic_fetch_sub_explicit(&pool.full_count, 1, memory_order_relaxed);
+        /* Release: who sees it in marker_idle sees the helper too. */
+        atomic_fetch_sub_explicit(&pool.full_count, 1, memory_order_release);
     }
     ebb__critical_unlock(&pool.lock);
     return p;
@@ -528,8 +533,10 @@ static bool marker_idle(void) {
             return true;
         }
         idle = atomic_load_explicit(&pool.idle, memory_order_acquire);
-        if (idle == pool.markers && atomic_load(&pool.helpers) == 0) {
-            if (atomic_load(&pool.full_count) > 0) continue; /* what a helper had left */
+        uint32_t helpers = atomic_load(&pool.helpers);
+        if (idle == pool.markers && (helpers & HELPERS) == 0) {
+            if (atomic_load(&pool.full_count) > 0) continue;     /* what a helper had left */
+            if (atomic_load(&pool.helpers) != helpers) continue; /* and the next one took */
             ebb__os_wake(&pool.full_count, true);
             return false;
         }
@@ -560,7 +567,7 @@ bool ebb__mark_help(uint32_t items) {
     marker m = {0};
     uint64_t cpu = ebb__os_thread_cpu_ns();
     ebb__critical_enter();
-    atomic_fetch_add(&pool.helpers, 1);
+    atomic_fetch_add(&pool.helpers, HELPER_BEGINS);
     m.work = packet_take_full();
     bool any = m.work != NULL;
     atomic_store_explicit(&pool.hungry, !any, memory_order_relaxed);
@@ -569,7 +576,7 @@ bool ebb__mark_help(uint32_t items) {
     if (any) queue_drain(&m);
     if (m.work) packet_put(m.work, m.work->count > 0);
     marker_tell(&m);
-    if (atomic_fetch_sub(&pool.helpers, 1) == 1) ebb__os_wake(&pool.full_count, true);
+    if ((atomic_fetch_sub(&pool.helpers, 1) & HELPERS) == 1) ebb__os_wake(&pool.full_count, true);
     ebb__critical_leave();
     if (any) ebb__crew_charge(ebb__os_thread_cpu_ns() - cpu);
     return any;
