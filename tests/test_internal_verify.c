@@ -208,3 +208,33 @@ TEST(a_large_object_grows_after_it_was_armed) {
     store_at((void **)holder[0] + (LONGER - BYTES) / sizeof(void *) - 1);
     minor();
 }
+
+/* --- Marks that come late ------------------------------------------------------------------------
+ */
+
+/* A marker finds an object, it is released, the mark is set: none of what comes to lie there next
+ * may be born with it. */
+TEST(a_mark_on_a_released_object_goes_with_its_span) {
+    enum { BYTES = 3000, COUNT = 200 };
+    uint32_t index;
+    size_t freed = 0;
+    begin("verify=1,checkmark=1", "pause=0");
+    for (size_t i = 0; i < COUNT; i++) CHECK((holder[i] = ebb_alloc(BYTES)) != NULL);
+    CHECK_EQ(ebb_collect(), 0);
+    uintptr_t first = (uintptr_t)holder[COUNT / 2];
+    span *s = ebb__span_at(first);
+    CHECK(s != NULL && !s->owned && span_find(s, first, &index));
+    _Atomic(uint64_t) *mark = &span_mark_bits(s)[index / 64];
+    for (size_t i = 0; i < COUNT; i++) {
+        if (ebb__span_at((uintptr_t)holder[i]) != s || (uintptr_t)holder[i] == first) continue;
+        if (freed++ == 0) {
+            CHECK_EQ(ebb_free((void *)first), 0);
+            atomic_fetch_or(mark, (uint64_t)1 << (index % 64));
+        }
+        CHECK_EQ(ebb_free(holder[i]), 0);
+    }
+    CHECK(freed > 0 && !ebb__span_at(first));
+    CHECK_EQ(atomic_load(mark), 0);
+    memset(holder, 0, COUNT * sizeof *holder);
+    minor();
+}

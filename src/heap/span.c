@@ -386,6 +386,8 @@ bool ebb__span_free_object(span *s, uint32_t index) {
             if (marking()) {
                 span_touch(s); /* the sweep sees to it */
             } else {
+                /* A marker that had found an object before may have set its mark after. */
+                bits_clear(span_mark_bits(s), 0, s->count);
                 partial_remove(bin, s);
                 span_retire(s);
             }
