@@ -94,7 +94,9 @@ typedef struct space {
     _Atomic(uint64_t) *exposed; /* a bit a span: not armed, and has marks; see gc/dirty.c */
     zone zones[ZONE_COUNT];
     os_lock spans_lock; /* guards what follows */
-    uint32_t span_count, span_free;
+    _Atomic(uint32_t)
+        span_count; /* also read without the lock: acquire, after what it needs is there */
+    uint32_t span_free;
 } space;
 
 EBB__SHARED extern space ebb__space;
