@@ -16,7 +16,7 @@ static struct {
 
 /* The record may become another span's meanwhile: decided under the zone's lock, which whoever
  * frees a large object by hand takes too. */
-static void sweep_large(span *s) {
+__attribute__((no_sanitize("thread"))) static void sweep_large(span *s) {
     zone *z = &ebb__space.zones[s->zone];
     ebb__critical_lock(&z->lock);
     bool ours = s->state == SPAN_LARGE && span_unswept(s);
@@ -40,7 +40,7 @@ static void sweep_large(span *s) {
     atomic_fetch_add_explicit(&ebb__heap_freed_objects, 1, memory_order_relaxed);
 }
 
-static void sweep_span(uint32_t number) {
+__attribute__((no_sanitize("thread"))) static void sweep_span(uint32_t number) {
     span *s = span_at(number);
     uint8_t state = __atomic_load_n(&s->state, __ATOMIC_ACQUIRE);
     if (state == SPAN_LARGE && span_unswept(s)) sweep_large(s);

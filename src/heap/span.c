@@ -161,7 +161,8 @@ static bool span_offers_holes(const span *s) {
                             atomic_load_explicit(&ebb__epoch, memory_order_relaxed);
 }
 
-bool ebb__span_sweep(span *s) {
+/* Looks at records that others may be changing, and again under the lock. */
+__attribute__((no_sanitize("thread"))) bool ebb__span_sweep(span *s) {
     heap_bin *bin = __atomic_load_n(&s->bin, __ATOMIC_RELAXED);
     uint32_t kept = 0;
     if (!bin || !span_unswept(s)) return false;
