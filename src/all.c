@@ -47,6 +47,8 @@
 #include "offheap/pin.c"
 #include "offheap/pool.c"
 #include "offheap/region.c"
+#include "observe/endpoint.c"
+#include "observe/index.c"
 #include "observe/slack.c"
 #include "observe/stats.c"
 #include "observe/trace.c"

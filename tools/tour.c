@@ -4,6 +4,7 @@
  * The stories are story_*.c, one each; they say what is told, what is run and what must hold. See
  * docs/tour.md. */
 #define _GNU_SOURCE 1
+#include "command.h"
 #include "tour.h"
 
 #include <errno.h>
@@ -298,7 +299,7 @@ static int tour_options_read(struct tour_options *options, int argc, char **argv
     return 0;
 }
 
-int tour_main(int argc, char **argv) {
+static int tour_main(int argc, char **argv) {
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             tour_help();
@@ -311,3 +312,6 @@ int tour_main(int argc, char **argv) {
     if (options.work) return tour_work_main(options.work, &options.job);
     return tour_all(&options.tour, options.chosen);
 }
+
+const command command_tour = {"tour", "tells and runs the stories: see ebb tour --help", NULL,
+                              tour_main};

@@ -115,7 +115,6 @@ void golang_remove(struct tour *tour);
 
 /* --- The command line ----------------------------------------------------------------------- */
 
-int tour_main(int argc, char **argv);
 void tour_help(void);
 
 #endif

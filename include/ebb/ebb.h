@@ -7,7 +7,8 @@
  *   map.h       maps
  *   gc.h        the collector, roots, weak references, finalizers
  *   offheap.h   memory outside the heap
- *   stats.h     where every byte is */
+ *   stats.h     where every byte is
+ *   debug.h     ask a running program */
 #ifndef EBB_H
 #define EBB_H
 
@@ -22,5 +23,6 @@
 #include "gc.h"
 #include "offheap.h"
 #include "stats.h"
+#include "debug.h"
 
 #endif

@@ -1,0 +1,60 @@
+/* ebb/debug.h - what can be asked of a running program: the same pages over a Unix socket, over
+ * HTTP, or by a call. Names and sizes only, never contents. docs/observe.md lists them. */
+#ifndef EBB_DEBUG_H
+#define EBB_DEBUG_H
+
+#include "config.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* --- Serving -------------------------------------------------------------------------------- */
+
+/* Serves the pages until the program ends, from a thread of Ebb's own. Off by default; the same as
+ * EBB_DEBUG=serve or EBB_DEBUG=serve=127.0.0.1:6060.
+ *
+ *   where null           a Unix socket: PID.sock, for this user alone, in $XDG_RUNTIME_DIR/ebb,
+ * else /run/user/UID/ebb, else /tmp/ebb-UID "127.0.0.1:6060"     HTTP at this address, by
+ * libebb-debug, which is loaded for it; a port alone
+ *                        (":6060", "6060") is one of 127.0.0.1
+ *
+ * After a fork the child has no HTTP server, and a socket of its own from its first collection on.
+ * Returns / errors: 0; EBB_EEXIST when it is served there already; EBB_EINVAL for an address that
+ *   is none; EBB_ENOENT without libebb-debug (a line on standard error says where it was looked
+ *   for); EBB_ESYSTEM when the socket cannot be made (a line says why).
+ * Threads: any.   Collects: never. */
+EBB_API int ebb_debug_serve(const char *where);
+
+/* --- Asking --------------------------------------------------------------------------------- */
+
+/* Where a reply goes: begin once, first, then write as often as there is something. filename is
+ * what to save the reply as, or null. */
+typedef struct ebb_debug_sink {
+    void (*begin)(void *arg, int status, const char *type, const char *filename);
+    bool (*write)(void *arg, const void *bytes, size_t size); /* false: no more is wanted */
+    void *arg;
+} ebb_debug_sink;
+
+/* Answers one request in the calling thread. target: path and query, "/debug/ebb/?format=json".
+ * Returns / errors: 0 when there is such a page, also when it replied with an error (begin was told
+ *   the status, as of HTTP); EBB_ENOENT when there is none, which was replied too (404);
+ *   EBB_EINVAL for a null pointer.
+ * Threads: any, outside of finalizers.   Collects: some pages do, when they are asked to. */
+EBB_API int ebb_debug_get(const char *target, const ebb_debug_sink *sink);
+
+/* The same with what a server knows besides. */
+typedef struct ebb_debug_request {
+    const char *target;
+    const char *accept; /* types that the client understands, as in HTTP's Accept; or null */
+    const char *body;   /* what was posted; null for a request that only asks */
+    uint64_t until_ns;  /* CLOCK_MONOTONIC: give up then; 0 for never */
+} ebb_debug_request;
+
+/* Refuses (405) what was posted to a page that takes nothing. As ebb_debug_get otherwise. */
+EBB_API int ebb_debug_ask(const ebb_debug_request *request, const ebb_debug_sink *sink);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
