@@ -7,8 +7,7 @@
  *     gcbench_SIDE --depth 16 --threads 2
  *     gcbench_ebb --watch …        only whether the heap keeps its goal */
 #include PEER_HEADER
-#include "stops.h"
-#include "watch.h"
+#include "depth.h"
 
 typedef struct node {
     struct node *left, *right;
@@ -87,23 +86,5 @@ static void *gcbench_thread(void *arg) {
 }
 
 int main(int argc, char **argv) {
-    unsigned depth = (unsigned)bench_arg(argc, argv, "--depth", 16);
-    unsigned threads = (unsigned)bench_arg(argc, argv, "--threads", 1);
-    if (depth < SMALLEST_DEPTH || depth > 28) bench_fail("--depth takes 4 to 28");
-
-    peer_start();
-    watch_start(bench_flag(argc, argv, "--watch"));
-    stops_begin();
-    uint64_t start_ns = bench_now_ns();
-    stops_threads(threads, gcbench_thread, &depth);
-    uint64_t end_ns = bench_now_ns();
-
-    char label[64];
-    snprintf(label, sizeof label, "depth %u, %u thread%s", depth, threads, threads == 1 ? "" : "s");
-    if (watch_report(label)) return 0;
-    bench_report(label, "s", (double)(end_ns - start_ns) / 1e9);
-    bench_report(label, "CPU s", (double)bench_cpu_ns() / 1e9);
-    bench_report(label, "peak MiB", BENCH_MIB(bench_peak_rss_bytes()));
-    stops_report(label);
-    return 0;
+    return depth_main(argc, argv, gcbench_thread, SMALLEST_DEPTH, 28);
 }

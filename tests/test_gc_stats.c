@@ -275,14 +275,15 @@ static size_t maps_thread_bytes(void) {
     return bytes;
 }
 
-static size_t maps_threads(void) {
-    size_t count = 0;
+/* A number of /proc/self/status, such as "Threads: %zu". */
+static size_t status_number(const char *format) {
+    size_t number = 0;
     char line[128];
     FILE *status = fopen("/proc/self/status", "r");
     while (fgets(line, sizeof line, status))
-        if (sscanf(line, "Threads: %zu", &count) == 1) break;
+        if (sscanf(line, format, &number) == 1) break;
     fclose(status);
-    return count;
+    return number;
 }
 
 static size_t maps_before;
@@ -292,7 +293,7 @@ static void maps_check(const char *when) {
     size_t all, named, stacks;
     do { /* a thread of the library's own may be at work */
         stats_check(&stats);
-        stacks = (maps_threads() - 1) * maps_thread_bytes();
+        stacks = (status_number("Threads: %zu") - 1) * maps_thread_bytes();
         maps_sum(&all, &named);
         stats_check(&again);
     } while (again.mapped != stats.mapped);
@@ -329,16 +330,6 @@ TEST(mapped_is_what_the_system_says) {
     maps_check("after giving back");
 }
 
-static size_t maps_data_bytes(void) {
-    size_t kib = 0;
-    char line[128];
-    FILE *status = fopen("/proc/self/status", "r");
-    while (fgets(line, sizeof line, status))
-        if (sscanf(line, "VmData: %zu", &kib) == 1) break;
-    fclose(status);
-    return kib << 10;
-}
-
 /* The heap grows by several steps, and the system may refuse any of them. */
 TEST(mapped_is_right_after_refusals) {
     struct rlimit limit, none;
@@ -352,7 +343,7 @@ TEST(mapped_is_right_after_refusals) {
     CHECK_EQ(getrlimit(RLIMIT_DATA, &none), 0);
     for (size_t more = 0; more < 40; more++) {
         limit = none;
-        limit.rlim_cur = maps_data_bytes() + more * 8192;
+        limit.rlim_cur = (status_number("VmData: %zu") << 10) + more * 8192;
         CHECK_EQ(setrlimit(RLIMIT_DATA, &limit), 0);
         for (int again = 0; again < 3; again++) refused += !ebb_alloc(8 * MIB);
         CHECK_EQ(setrlimit(RLIMIT_DATA, &none), 0);

@@ -35,7 +35,11 @@
 
 /* DIRTY_OFF: nobody knows which pages were written, each cycle is full and in one stop. DIRTY_ALL:
  * each counts as written, for tests. DIRTY_KERNEL: the system tells. */
-enum dirty_mode { DIRTY_OFF, DIRTY_ALL, DIRTY_KERNEL };
+enum dirty_mode { DIRTY_OFF, DIRTY_ALL, DIRTY_KERNEL, DIRTY_MODES };
+EBB__SHARED extern const char *const ebb__dirty_names[DIRTY_MODES];
+
+/* What the heap may grow by between cycles at least, unless EBB_DEBUG=room says otherwise. */
+#define ROOM_MIN ((size_t)16 * MIB)
 
 typedef struct settings {
     _Atomic(int) percent; /* -1 is off; relaxed */

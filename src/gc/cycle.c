@@ -383,13 +383,14 @@ static bool cycle_own(void) {
 }
 
 uint64_t ebb__cycle_help(uintptr_t sp) {
+    enum { HELP_ITEMS = 1000 };
     enum phase phase = ebb__cycle_phase();
     if (phase == PHASE_IDLE) return 0;
     if (phase == PHASE_READY) {
         cycle_finish(sp);
         return 0;
     }
-    if (phase == PHASE_MARK && ebb__mark_help(1000)) return 0;
+    if (phase == PHASE_MARK && ebb__mark_help(HELP_ITEMS)) return 0;
     uint64_t start = ebb__os_now_ns();
     ebb__os_wait(&now.phase, phase, 1000000);
     return ebb__os_now_ns() - start;
@@ -419,12 +420,10 @@ static int cycle_make(enum cause cause, bool full, uintptr_t sp) {
         ebb__mark_totals(&now.totals);
         now.totals.bytes = now.totals.objects = 0;
     }
-    int result = 0;
     phase_set(PHASE_READY);
     ebb__yield_point(2);
     cycle_finish(sp);
-    result = now.result;
-    return result;
+    return now.result;
 }
 
 static _Thread_local struct {
@@ -441,7 +440,7 @@ static void collect_below(uintptr_t sp, void *unused) {
     int cancel = ebb__os_cancel_defer(); /* or a thread would go with the cycle */
     (void)unused;
     if (ebb__space_footprint() > 4 * MIB) ebb__crew_start();
-    if (ebb__settings.dirty && !ebb__pace_small()) hints_list();
+    if (ebb__dirty_wanted() && !ebb__pace_small()) hints_list();
     while (!cycle_own()) ebb__cycle_help(sp);
     bool served = cause == CAUSE_GROWTH &&
                   atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed) != seen;

@@ -21,7 +21,7 @@ enum { RANGES_MOST = 2048, WALK_STEP = 2048 };
 
 static struct {
     enum dirty_mode mode;
-    bool started, sparse;
+    bool started;
     const char *why;   /* it is not in force; null: it is */
     os_ranges armed;   /* small spans; ascending after a rebuild, then as they come [owner] */
     os_ranges large;   /* large objects, which may have pages that nobody touched [owner, lock] */
@@ -33,6 +33,10 @@ static struct {
 
 bool ebb__dirty_in_force(void) {
     return dirty.mode != DIRTY_OFF;
+}
+
+bool ebb__dirty_wanted(void) {
+    return (dirty.started ? dirty.mode : ebb__settings.dirty) != DIRTY_OFF;
 }
 
 enum dirty_mode ebb__dirty_mode(const char **why) {
@@ -118,10 +122,6 @@ static void last_look_part(unsigned part, unsigned parts) {
 /* --- Exposed spans -----------------------------------------------------------------------------
  */
 
-static uintptr_t span_end(const span *s) {
-    return span_start(s) + ((uintptr_t)s->pages << PAGE_SHIFT);
-}
-
 /* Neighbours, all large objects or all spans of small ones. */
 typedef struct exposed_run {
     os_range range;
@@ -200,7 +200,7 @@ static size_t exposed_take(bool arm) {
 
 void ebb__dirty_expose(span *s, bool beside) {
     if (dirty.mode == DIRTY_OFF) return;
-    uintptr_t start = span_start(s), end = start + ((uintptr_t)s->pages << PAGE_SHIFT);
+    uintptr_t start = span_start(s), end = span_end(s);
     bool arm = beside && s->state == SPAN_LARGE && range_arm(start, end);
     if (arm) {
         ebb__critical_lock(&dirty.lock);
@@ -224,7 +224,7 @@ static uint32_t walk_step(uint32_t page, bool all) {
     for (int i = 0; i < WALK_STEP && page < z->used_pages; i++) {
         span *s = span_at(
             atomic_load_explicit(&ebb__space.span_of[z->first_page + page], memory_order_relaxed));
-        uintptr_t start = span_start(s), end = start + ((uintptr_t)s->pages << PAGE_SHIFT);
+        uintptr_t start = span_start(s), end = span_end(s);
         bool wanted = all ? s->state == SPAN_SMALL && !s->owned : s->armed;
         if (s->state < SPAN_SMALL) wanted = false;
         if (all) s->armed = 0;
@@ -238,8 +238,8 @@ static uint32_t walk_step(uint32_t page, bool all) {
 
 static void armed_rebuild(bool all) {
     zone *z = &ebb__space.zones[ZONE_SCAN];
-    dirty.armed.count = dirty.large.count = 0;
-    dirty.armed.failed = dirty.large.failed = false;
+    os_ranges_clear(&dirty.armed);
+    os_ranges_clear(&dirty.large);
     for (uint32_t page = 0; page < z->used_pages;) {
         ebb__critical_lock(&z->lock);
         page = walk_step(page, all);
@@ -257,8 +257,7 @@ bool ebb__dirty_arm_all(void) {
         atomic_store_explicit(&ebb__space.exposed[w], 0, memory_order_relaxed);
     if (dirty.mode == DIRTY_OFF) return true;
     armed_rebuild(true);
-    dirty.changed.count = 0;
-    dirty.changed.failed = false;
+    os_ranges_clear(&dirty.changed);
     os_ranges list = dirty.armed;
     dirty.armed.count = 0;
     for (size_t i = 0; i < list.count; i++) {
@@ -310,8 +309,7 @@ static void large_prune(void) {
 }
 
 size_t ebb__dirty_look(bool last) {
-    dirty.changed.count = 0;
-    dirty.changed.failed = false;
+    os_ranges_clear(&dirty.changed);
     large_prune();
     if (!last && dirty.armed.count + dirty.large.count > RANGES_MOST) armed_rebuild(false);
     if (!last) {

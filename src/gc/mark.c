@@ -420,7 +420,7 @@ static void changed_scan(marker *m, uintptr_t from, uintptr_t to) {
     while (from < to) {
         const span *s = ebb__span_at(from);
         uintptr_t end = round_down(from, PAGE) + PAGE;
-        if (s) end = span_start(s) + ((uintptr_t)s->pages << PAGE_SHIFT);
+        if (s) end = span_end(s);
         if (s) marked_scan(m, s, from, min_size(end, to));
         from = end;
     }
@@ -633,7 +633,8 @@ void ebb__mark_hints(uintptr_t start, uintptr_t end) {
     uintptr_t words[512];
     while (start < end) {
         size_t got = ebb__os_peek(words, start, min_size(sizeof words, end - start));
-        roots_scan(&mark_local, (uintptr_t)words, (uintptr_t)words + got / 8 * 8);
+        roots_scan(&mark_local, (uintptr_t)words,
+                   (uintptr_t)words + round_down(got, sizeof *words));
         if (got < sizeof words) break;
         start += sizeof words;
     }

@@ -118,6 +118,9 @@ EBB__SHARED void ebb__extents_trim(void);
 
 EBB__SHARED void ebb__dirty_start(void);
 EBB__SHARED bool ebb__dirty_in_force(void);
+
+/* In force, or to be tried at the first cycle. */
+EBB__SHARED bool ebb__dirty_wanted(void);
 EBB__SHARED enum dirty_mode ebb__dirty_mode(const char **why); /* why: not the kernel's; or null */
 EBB__SHARED void ebb__dirty_forked(void);
 

@@ -11,10 +11,6 @@
  * raise it; and helping is never switched off. */
 #include "collector.h"
 
-#define GOAL_MIN ((size_t)16 * MIB)
-
-enum { HELP_ITEMS = 2000 };
-
 static struct {
     _Atomic(size_t) begun_at;   /* claimed when this cycle began; relaxed */
     _Atomic(uint64_t) expected; /* bytes that it will mark; relaxed */
@@ -41,9 +37,7 @@ static size_t claimed_now(void) {
 static size_t limit_room(size_t live) {
     size_t limit = atomic_load_explicit(&ebb__space_limit, memory_order_relaxed);
     if (limit == SIZE_MAX) return SIZE_MAX;
-    size_t other = ebb__space_footprint() -
-                   (atomic_load_explicit(&ebb__resident_pages, memory_order_relaxed) << PAGE_SHIFT);
-    size_t taken = live + live / 32 + other + limit / 64;
+    size_t taken = live + live / 32 + ebb__space_outside() + limit / 64;
     /* With less than that a cycle would follow the other; who takes pages finds the limit itself.
      */
     size_t least = max_size(limit / 64, MIB);
@@ -70,7 +64,7 @@ void ebb__pace_set(size_t live) {
 /* A cycle could not be made: not again with every allocation, but when as much was claimed again.
  */
 void ebb__pace_put_off(void) {
-    size_t room = 2 * max_size(claimed_now(), GOAL_MIN);
+    size_t room = 2 * max_size(claimed_now(), ROOM_MIN);
     atomic_store_explicit(&ebb__cycle.trigger, room, memory_order_relaxed);
     atomic_store_explicit(&ebb__cycle.room, room, memory_order_relaxed);
 }
@@ -191,7 +185,7 @@ static void claim_unanswered(uintptr_t sp, void *arg) {
 
 /* False: the cycle is made already. */
 static bool claim_begin(claim *c) {
-    if (!ebb__settings.dirty || ebb__pace_small()) {
+    if (!ebb__dirty_wanted() || ebb__pace_small()) {
         ebb__collect(CAUSE_GROWTH, false);
         return false;
     }

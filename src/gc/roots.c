@@ -215,8 +215,7 @@ static bool registered_take(root_set *roots) {
 
 bool ebb__roots_hints(root_set *roots, const os_ranges *segments) {
     bool good = true;
-    roots->ranges.count = 0;
-    roots->ranges.failed = false;
+    os_ranges_clear(&roots->ranges);
     ebb__critical_lock(&ebb__roots_lock);
     for (size_t i = 0; i < segments->count && good; i++)
         good = segment_take(roots, segments->items[i].start, segments->items[i].end, 0);
@@ -228,8 +227,7 @@ bool ebb__roots_hints(root_set *roots, const os_ranges *segments) {
 }
 
 bool ebb__roots_gather(root_set *roots, const os_ranges *segments, uintptr_t sp) {
-    roots->ranges.count = 0;
-    roots->ranges.failed = false;
+    os_ranges_clear(&roots->ranges);
     roots->bytes = roots->stack_bytes = 0;
     return ebb__os_mappings(&roots_mappings) && threads_take(roots, sp) &&
            segments_take(roots, segments) && registered_take(roots) && !segments->failed &&

@@ -7,6 +7,9 @@
 
 settings ebb__settings;
 
+const char *const ebb__dirty_names[DIRTY_MODES] = {
+    [DIRTY_OFF] = "off", [DIRTY_ALL] = "all", [DIRTY_KERNEL] = "kernel"};
+
 /* A setting takes its value and says whether it was good. */
 typedef struct setting {
     const char *name, *accepts;
@@ -59,11 +62,19 @@ static bool take_signal(const char *value) {
     return true;
 }
 
-static bool take_markers(const char *value) {
+static bool take_threads(const char *value, int *threads) {
     uint64_t n;
     if (!number_of(value, 64, &n) || n == 0) return false;
-    ebb__settings.markers = (int)n;
+    *threads = (int)n;
     return true;
+}
+
+static bool take_markers(const char *value) {
+    return take_threads(value, &ebb__settings.markers);
+}
+
+static bool take_background(const char *value) {
+    return take_threads(value, &ebb__settings.background);
 }
 
 static bool take_idle(const char *value) {
@@ -83,18 +94,10 @@ static bool take_pause(const char *value) {
     return true;
 }
 
-static bool take_background(const char *value) {
-    uint64_t n;
-    if (!number_of(value, 64, &n) || n == 0) return false;
-    ebb__settings.background = (int)n;
-    return true;
-}
-
 static bool take_dirty(const char *value) {
-    static const char *const names[] = {
-        [DIRTY_OFF] = "off", [DIRTY_ALL] = "all", [DIRTY_KERNEL] = "kernel"};
-    for (int i = 0; i < 3; i++)
-        if (strcmp(value, names[i]) == 0) return ebb__settings.dirty = (enum dirty_mode)i, true;
+    for (int i = 0; i < DIRTY_MODES; i++)
+        if (strcmp(value, ebb__dirty_names[i]) == 0)
+            return ebb__settings.dirty = (enum dirty_mode)i, true;
     return false;
 }
 
@@ -216,7 +219,7 @@ void ebb__settings_start(void) {
     ebb__settings.markers = (int)min_size(ebb__os_cpus(), 32);
     ebb__settings.background = (int)max_size(ebb__os_cpus() / 4, 1);
     ebb__settings.pause_ns = 1000000;
-    ebb__settings.room_bytes = 16 * MIB;
+    ebb__settings.room_bytes = ROOM_MIN;
     ebb__settings.dirty = DIRTY_KERNEL;
     ebb__settings.idle_seconds = 3;
     settings_read("EBB_GC", gc_settings);

@@ -24,8 +24,7 @@ __attribute__((no_sanitize("thread"))) static void sweep_large(span *s) {
     bool freed = ours && !live && (span_alloc_bits(s)[0] & 1);
     uint64_t bytes = s->stride;
     if (ours && live) {
-        atomic_store_explicit(&s->swept, atomic_load_explicit(&ebb__epoch, memory_order_relaxed),
-                              memory_order_relaxed);
+        span_swept(s);
         span_bit_clear(ebb__space.young, span_number(s));
     } else if (ours) {
         atomic_store_explicit(&span_alloc_bits(s)[0], 0, memory_order_relaxed);
@@ -35,9 +34,7 @@ __attribute__((no_sanitize("thread"))) static void sweep_large(span *s) {
     ebb__yield_point(16);
     if (ours && !live) ebb__pages_free(s);
     ebb__critical_leave();
-    if (!freed) return;
-    atomic_fetch_add_explicit(&ebb__heap_freed_bytes, bytes, memory_order_relaxed);
-    atomic_fetch_add_explicit(&ebb__heap_freed_objects, 1, memory_order_relaxed);
+    if (freed) heap_freed(1, bytes);
 }
 
 __attribute__((no_sanitize("thread"))) static void sweep_span(uint32_t number) {

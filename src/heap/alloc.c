@@ -287,8 +287,7 @@ static bool large_free(void *p) {
         span_touch(s); /* if it waits, for the next sweep to see to it; if not, this one must not */
     ebb__os_unlock(&z->lock);
     if (ours) {
-        atomic_fetch_add_explicit(&ebb__heap_freed_bytes, s->stride, memory_order_relaxed);
-        atomic_fetch_add_explicit(&ebb__heap_freed_objects, 1, memory_order_relaxed);
+        heap_freed(1, s->stride);
         if (!wait) ebb__pages_free(s);
     }
     ebb__critical_leave();
@@ -324,8 +323,7 @@ static bool large_resize(span *s, size_t size) {
             ebb__self->alloc_bytes += stride - s->stride;
             atomic_fetch_add_explicit(&ebb__heap_claimed, stride - s->stride, memory_order_relaxed);
         } else
-            atomic_fetch_add_explicit(&ebb__heap_freed_bytes, s->stride - stride,
-                                      memory_order_relaxed);
+            heap_freed(0, s->stride - stride);
         s->stride = stride;
     }
     ebb__critical_leave();

@@ -32,6 +32,11 @@ EBB__SHARED extern _Atomic(size_t) ebb__heap_claimed;
 /* Objects and bytes freed since the start, by the sweep and by ebb_free; relaxed. */
 EBB__SHARED extern _Atomic(uint64_t) ebb__heap_freed_bytes, ebb__heap_freed_objects;
 
+EBB__INLINE void heap_freed(uint64_t objects, uint64_t bytes) {
+    atomic_fetch_add_explicit(&ebb__heap_freed_objects, objects, memory_order_relaxed);
+    atomic_fetch_add_explicit(&ebb__heap_freed_bytes, bytes, memory_order_relaxed);
+}
+
 /* The collector looks at spans beside the program: none is freed or cut until it has ended. Set
  * before a stop that precedes the marking, so that critical sections see it in time; relaxed. */
 EBB__SHARED extern _Atomic(bool) ebb__heap_marking;

@@ -171,9 +171,12 @@ void ebb__span_delete(uint32_t number) {
     ebb__os_unlock(&sp->spans_lock);
 }
 
+size_t ebb__space_outside(void) {
+    return atomic_load_explicit(&ebb__os_mapped[OS_METADATA], memory_order_relaxed) +
+           atomic_load_explicit(&ebb__os_mapped[OS_OFFHEAP], memory_order_relaxed);
+}
+
 size_t ebb__space_footprint(void) {
     size_t pages = atomic_load_explicit(&ebb__resident_pages, memory_order_relaxed);
-    return (pages << PAGE_SHIFT) +
-           atomic_load_explicit(&ebb__os_mapped[OS_METADATA], memory_order_relaxed) +
-           atomic_load_explicit(&ebb__os_mapped[OS_OFFHEAP], memory_order_relaxed);
+    return (pages << PAGE_SHIFT) + ebb__space_outside();
 }

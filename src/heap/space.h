@@ -136,6 +136,10 @@ EBB__INLINE uintptr_t span_start(const span *s) {
     return page_address(s->first_page);
 }
 
+EBB__INLINE uintptr_t span_end(const span *s) {
+    return page_address(s->first_page + s->pages);
+}
+
 EBB__INLINE _Atomic(uint64_t) *span_alloc_bits(const span *s) {
     return ebb__space.alloc + (size_t)s->first_page * BITMAP_WORDS;
 }
@@ -173,10 +177,15 @@ EBB__INLINE bool span_unswept(const span *s) {
     return (int32_t)(swept - full) < 0 || span_bit(ebb__space.young, span_number(s));
 }
 
-/* The span is young from now on, its bits right as of now. It was swept, or nothing in it died. */
-EBB__INLINE void span_touch(span *s) {
+/* The span's bits are right as of now: it was swept, or nothing in it died. */
+EBB__INLINE void span_swept(span *s) {
     uint32_t epoch = atomic_load_explicit(&ebb__epoch, memory_order_relaxed);
     atomic_store_explicit(&s->swept, epoch, memory_order_relaxed);
+}
+
+/* And it is young from now on. */
+EBB__INLINE void span_touch(span *s) {
+    span_swept(s);
     span_bit_set(ebb__space.young, span_number(s));
 }
 
@@ -236,7 +245,10 @@ EBB__SHARED size_t ebb__pages_return(uint64_t before_ns, size_t keep, size_t bud
 /* Pages in use, and free ones that are resident; of both zones. Relaxed. */
 EBB__SHARED extern _Atomic(size_t) ebb__resident_pages;
 
-/* Resident bytes as accounted: in use + free and resident + metadata + off-heap. */
+/* Bytes outside the zones as accounted: metadata + off-heap. */
+EBB__SHARED size_t ebb__space_outside(void);
+
+/* Resident bytes as accounted: in use + free and resident + those outside the zones. */
 EBB__SHARED size_t ebb__space_footprint(void);
 
 EBB__SHARED extern _Atomic(uint64_t) ebb__pages_returned_total;

@@ -146,12 +146,10 @@ static void span_clean(span *s, uint32_t from, uint32_t to, uint32_t *kept) {
         if (have != keep) atomic_store_explicit(&alloc[w], keep, memory_order_relaxed);
         if (live & ~keep) atomic_store_explicit(&mark[w], live & keep, memory_order_relaxed);
     }
-    atomic_store_explicit(&s->swept, atomic_load_explicit(&ebb__epoch, memory_order_relaxed),
-                          memory_order_relaxed);
+    span_swept(s);
     if (freed == 0) return;
     search_set(s, 0);
-    atomic_fetch_add_explicit(&ebb__heap_freed_objects, freed, memory_order_relaxed);
-    atomic_fetch_add_explicit(&ebb__heap_freed_bytes, freed * s->stride, memory_order_relaxed);
+    heap_freed(freed, freed * s->stride);
 }
 
 /* Holes beside objects that are old are used after a full cycle only: each would make a page dirty
@@ -186,15 +184,20 @@ __attribute__((no_sanitize("thread"))) bool ebb__span_sweep(span *s) {
     return ours;
 }
 
+/* What of the slot's run was not handed out, by number. False when there is nothing. */
+static bool run_rest(const slot *slot, uint32_t *from, uint32_t *to) {
+    const span *s = slot->span;
+    if (slot->cursor >= slot->limit) return false;
+    *from = (uint32_t)((slot->cursor - span_start(s)) / s->stride);
+    *to = (uint32_t)((slot->limit - span_start(s)) / s->stride);
+    return true;
+}
+
 void ebb__slot_sweep(slot *slot) {
     uint32_t from = 0, to = 0, kept = 0;
-    span *s = slot->bin ? slot->span : NULL;
-    if (!s) return;
-    if (slot->cursor < slot->limit) {
-        from = (uint32_t)((slot->cursor - span_start(s)) / s->stride);
-        to = (uint32_t)((slot->limit - span_start(s)) / s->stride);
-    }
-    span_clean(s, from, to, &kept);
+    if (!slot->bin || !slot->span) return;
+    run_rest(slot, &from, &to);
+    span_clean(slot->span, from, to, &kept);
 }
 
 /* A span for a slot of the bin: one with room, or a new one. In a critical section. */
@@ -300,10 +303,9 @@ static bool run_torn(slot *slot) {
 /* Undoes what of the slot's run was not handed out. */
 static void run_undo(heap_thread *t, slot *slot) {
     span *s = slot->span;
+    uint32_t from, to;
     if (run_torn(slot)) return;
-    if (slot->cursor < slot->limit) {
-        uint32_t from = (uint32_t)((slot->cursor - span_start(s)) / s->stride);
-        uint32_t to = (uint32_t)((slot->limit - span_start(s)) / s->stride);
+    if (run_rest(slot, &from, &to)) {
         bits_clear(span_alloc_bits(s), from, to);
         bits_clear(span_mark_bits(s), from, to); /* that a stray word may have set */
         if (from < search_get(s)) search_set(s, from);
@@ -393,8 +395,7 @@ bool ebb__span_free_object(span *s, uint32_t index) {
                 span_retire(s);
             }
         }
-        atomic_fetch_add_explicit(&ebb__heap_freed_bytes, bin->stride, memory_order_relaxed);
-        atomic_fetch_add_explicit(&ebb__heap_freed_objects, 1, memory_order_relaxed);
+        heap_freed(1, bin->stride);
     }
     ebb__critical_unlock(bin->lock);
     return was;

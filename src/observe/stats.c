@@ -68,9 +68,7 @@ static void stats_collector(struct ebb_stats *out) {
     out->returned_total = atomic_load_explicit(&ebb__pages_returned_total, memory_order_relaxed);
     out->cycles = c->cycles;
     out->cycles_forced = c->forced;
-    static const char *const names[] = {
-        [DIRTY_OFF] = "off", [DIRTY_ALL] = "all", [DIRTY_KERNEL] = "kernel"};
-    out->dirty = names[ebb__dirty_mode(&out->dirty_why)];
+    out->dirty = ebb__dirty_names[ebb__dirty_mode(&out->dirty_why)];
     out->cycles_minor = c->minor;
     out->assist_ns = c->assist_ns;
     out->wait_ns = c->wait_ns;

@@ -10,9 +10,6 @@ static const char *const cause_names[CAUSE_COUNT] = {
     [CAUSE_IDLE] = "idle",     [CAUSE_STRESS] = "stress",
 };
 
-static const char *const trace_modes[] = {
-    [DIRTY_OFF] = "off", [DIRTY_ALL] = "all", [DIRTY_KERNEL] = "kernel"};
-
 /* A value in one word. */
 static const char *trace_word(const char *text, char word[64]) {
     size_t n = 0;
@@ -38,22 +35,23 @@ static void trace_print(const cycle_record *r) {
     uint64_t checked = atomic_load_explicit(&ebb__checkmark_cycles, memory_order_relaxed);
     char goal[32] = "0 MB";
     if (r->goal < SIZE_MAX / 2) snprintf(goal, sizeof goal, "%.0f MB", mb(r->goal));
-    ebb__print(
-        "gc %llu @%.3fs %.0f%%: %.3f+%.3f+%.3f ms clock, %.3f+%.3f ms cpu, "
-        "%.0f->%.0f->%.0f MB, %s goal, %.1f MB stacks, %.1f MB roots, %u P cause=%s kind=%s "
-        "sweep_ms=%.3f wait_ms=%.3f dirty=%zu dirty_last=%zu rounds=%u freed=%zu "
-        "footprint=%zu pause_ms=%.3f stop_parts_ms=%.3f+%.3f+%.3f+%.3f finalizers=%llu "
-        "checked=%llu pages=%s%s%s",
-        (unsigned long long)r->number, (double)age / 1e9, share, ms(r->open_ns), ms(r->mark_ns),
-        ms(r->pause_ns), ms(r->assist_ns), ms(r->cpu_ns), mb(r->heap_before), mb(r->heap_after),
-        mb(r->live), goal, mb(r->stack_bytes), mb(r->root_bytes), r->markers, cause_names[r->cause],
-        r->beside ? r->full ? "full" : "minor"
-        : r->full ? "full-stopped"
-                  : "minor-stopped",
-        ms(r->sweep_ns), ms(r->wait_ns), r->dirty_pages, r->dirty_last, r->rounds, r->freed_bytes,
-        r->footprint, ms(max_size(r->open_ns, r->pause_ns)), ms(r->stop_ns), ms(r->look_ns),
-        ms(r->roots_ns), ms(r->drain_ns), (unsigned long long)r->finalizers_due,
-        (unsigned long long)checked, trace_modes[mode], *why ? ":" : "", trace_word(why, word));
+    ebb__print("gc %llu @%.3fs %.0f%%: %.3f+%.3f+%.3f ms clock, %.3f+%.3f ms cpu, "
+               "%.0f->%.0f->%.0f MB, %s goal, %.1f MB stacks, %.1f MB roots, %u P cause=%s kind=%s "
+               "sweep_ms=%.3f wait_ms=%.3f dirty=%zu dirty_last=%zu rounds=%u freed=%zu "
+               "footprint=%zu pause_ms=%.3f stop_parts_ms=%.3f+%.3f+%.3f+%.3f finalizers=%llu "
+               "checked=%llu pages=%s%s%s",
+               (unsigned long long)r->number, (double)age / 1e9, share, ms(r->open_ns),
+               ms(r->mark_ns), ms(r->pause_ns), ms(r->assist_ns), ms(r->cpu_ns), mb(r->heap_before),
+               mb(r->heap_after), mb(r->live), goal, mb(r->stack_bytes), mb(r->root_bytes),
+               r->markers, cause_names[r->cause],
+               r->beside ? r->full ? "full" : "minor"
+               : r->full ? "full-stopped"
+                         : "minor-stopped",
+               ms(r->sweep_ns), ms(r->wait_ns), r->dirty_pages, r->dirty_last, r->rounds,
+               r->freed_bytes, r->footprint, ms(max_size(r->open_ns, r->pause_ns)), ms(r->stop_ns),
+               ms(r->look_ns), ms(r->roots_ns), ms(r->drain_ns),
+               (unsigned long long)r->finalizers_due, (unsigned long long)checked,
+               ebb__dirty_names[mode], *why ? ":" : "", trace_word(why, word));
 }
 
 static void trace_cycle_end(const cycle_record *record) {

@@ -388,8 +388,8 @@ static int segments_first(struct dl_phdr_info *info, size_t size, void *data) {
     struct segments_call *call = data;
     (void)info, (void)size;
     if (TSAN_BUILD) __tsan_acquire(&tls_modules);
-    call->segments->count = tls_modules.count = 0;
-    call->segments->failed = tls_modules.failed = false;
+    os_ranges_clear(call->segments);
+    os_ranges_clear(&tls_modules);
     dl_iterate_phdr(segments_of, data);
     call->segments->failed |= tls_modules.failed;
     call->fn(call->arg);

@@ -72,6 +72,12 @@ typedef struct os_ranges {
     bool failed; /* an add since it was emptied found no memory: the list is not whole */
 } os_ranges;
 
+/* Empties the list; its memory stays. */
+EBB__INLINE void os_ranges_clear(os_ranges *list) {
+    list->count = 0;
+    list->failed = false;
+}
+
 EBB__SHARED bool ebb__os_ranges_add(os_ranges *list, uintptr_t start, uintptr_t end);
 
 /* Reads the process's readable and writable mappings into *list (emptied first), in ascending
