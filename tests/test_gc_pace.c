@@ -112,15 +112,18 @@ static void storm_watch(struct ebb_stats *s) {
                   (size_t)(s->mapped - s->heap_returned), (size_t)s->limit);
 }
 
-/* THREADS threads allocate for so long; every forced_ms, if not 0, a collection is asked for. */
+/* THREADS threads allocate for so long, and on a busy machine until there was a cycle; every
+ * forced_seconds, if not 0, a collection is asked for. */
 static void storm_run(double seconds, double forced_seconds) {
+    enum { PATIENCE = 60 };
     pthread_t threads[THREADS];
     struct ebb_stats s;
-    double start = storm_clock(), forced = start;
+    double start = storm_clock(), forced = start, end = start + seconds * (double)test_scale();
+    uint64_t cycles = ebb_cycles();
     atomic_store(&storm_end, false);
     for (size_t i = 0; i < THREADS; i++)
         CHECK_EQ(pthread_create(&threads[i], NULL, storm_body, (void *)(i + 1)), 0);
-    while (storm_clock() < start + seconds * (double)test_scale()) {
+    while (storm_clock() < end || (ebb_cycles() == cycles && storm_clock() < end + PATIENCE)) {
         storm_watch(&s);
         usleep(5000);
         if (forced_seconds == 0 || storm_clock() < forced + forced_seconds) continue;
