@@ -48,6 +48,7 @@
 #include "offheap/pool.c"
 #include "offheap/region.c"
 #include "observe/endpoint.c"
+#include "observe/hooks.c"
 #include "observe/index.c"
 #include "observe/slack.c"
 #include "observe/stats.c"

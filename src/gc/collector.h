@@ -51,8 +51,10 @@ typedef struct settings {
     uint64_t pause_ns;    /* that a stop should take at most */
     enum dirty_mode dirty;
     bool trace, verify, checkmark, oracle;
-    uint64_t stress;     /* collect at every n-th allocation; 0 is off */
-    uint64_t fail_alloc; /* fail the n-th allocation; 0 is off */
+    bool serve;           /* the socket */
+    char serve_where[64]; /* HTTP at this address; "" for no */
+    uint64_t stress;      /* collect at every n-th allocation; 0 is off */
+    uint64_t fail_alloc;  /* fail the n-th allocation; 0 is off */
 } settings;
 
 EBB__SHARED extern settings ebb__settings;
@@ -233,7 +235,9 @@ EBB__SHARED void ebb__oracle_check(const os_ranges *armed, const os_ranges *larg
  * ------------------------------------------------------------------ */
 
 struct gc_hooks {
+    void (*started)(void);                         /* once, outside every lock */
     void (*cycle_end)(const cycle_record *record); /* world resumed, collector lock held */
+    void (*tick)(void); /* by the service, outside every lock: after cycles, and now and then */
 };
 
 EBB__SHARED extern const struct gc_hooks ebb__gc_hooks;

@@ -624,8 +624,13 @@ static void hook_start(void) {
     ebb__os_at_fork(fork_before, fork_parent, fork_child);
 }
 
+static void hook_started(void) {
+    ebb__gc_hooks.started();
+}
+
 const struct heap_hooks ebb__heap_hooks = {
     .start = hook_start,
+    .started = hook_started,
     .claim = ebb__pace_claim,
     .exhausted = ebb__pace_exhausted,
     .stress = hook_stress,

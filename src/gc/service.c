@@ -59,6 +59,7 @@ static void idle_collect(void) {
 /* One look. True when there is reason to look again soon. */
 static bool service_tick(void) {
     ebb_finalizers_run();
+    ebb__gc_hooks.tick();
     unsigned idle = (unsigned)ebb__settings.idle_seconds;
     if (!program_quiet()) {
         service.quiet_ticks = 0;

@@ -10,7 +10,7 @@ settings ebb__settings;
 const char *const ebb__dirty_names[DIRTY_MODES] = {
     [DIRTY_OFF] = "off", [DIRTY_ALL] = "all", [DIRTY_KERNEL] = "kernel"};
 
-/* A setting takes its value and says whether it was good. */
+/* A setting takes its value, "" for none, and says whether it was good. */
 typedef struct setting {
     const char *name, *accepts;
     bool (*take)(const char *value);
@@ -147,6 +147,14 @@ static bool take_misuse(const char *value) {
     return true;
 }
 
+static bool take_serve(const char *value) {
+    size_t length = strlen(value);
+    if (length >= sizeof ebb__settings.serve_where) return false;
+    if (length == 0) return ebb__settings.serve = true;
+    memcpy(ebb__settings.serve_where, value, length + 1);
+    return true;
+}
+
 static const setting gc_settings[] = {
     {"percent", "a number or off", take_percent},
     {"limit", "a size such as 512MiB or 4GiB", take_limit},
@@ -169,6 +177,7 @@ static const setting debug_settings[] = {
     {"stress", "a number n: collect at every n-th allocation", take_stress},
     {"failalloc", "a number n: fail the n-th allocation", take_fail},
     {"misuse", "abort or return", take_misuse},
+    {"serve", "nothing, or an address such as 127.0.0.1:6060", take_serve},
     {NULL, NULL, NULL},
 };
 
@@ -192,7 +201,7 @@ static void setting_apply(const char *variable, const char *item, const setting 
     while (s->name && !(strlen(s->name) == length && strncmp(s->name, item, length) == 0)) s++;
     if (!s->name)
         setting_complain(variable, item, table, NULL);
-    else if (!equals || !s->take(equals + 1))
+    else if (!s->take(equals ? equals + 1 : ""))
         setting_complain(variable, item, table, s);
 }
 

@@ -31,15 +31,16 @@ static inline bool heap_is_started(void) {
 bool ebb__heap_start(void) {
     if (EBB__LIKELY(heap_is_started())) return true;
     ebb__os_lock(&heap_start_lock);
-    bool started = atomic_load_explicit(&heap_started, memory_order_relaxed);
+    bool started = atomic_load_explicit(&heap_started, memory_order_relaxed), first = false;
     if (!started && ebb__space_start() == 0) {
         ebb__classes_start();
         plain_layouts_start();
         ebb__heap_hooks.start();
-        started = true;
+        started = first = true;
         atomic_store_explicit(&heap_started, true, memory_order_release);
     }
     ebb__os_unlock(&heap_start_lock);
+    if (first) ebb__heap_hooks.started();
     return started;
 }
 

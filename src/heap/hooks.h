@@ -9,6 +9,9 @@ struct heap_hooks {
     /* Once, when the heap has been made and before the first allocation: settings, signals. */
     void (*start)(void);
 
+    /* Once, after that, outside every lock: threads may be made now. */
+    void (*started)(void);
+
     /* Before bytes more are claimed, outside of critical sections: collects when it is due, and
      * sees to the limit. False when the limit is reached and nothing helped. */
     bool (*claim)(size_t bytes);

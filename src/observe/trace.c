@@ -3,7 +3,7 @@
  *
  *   gc N @SECONDSs P%: OPEN+MARK+STOP ms clock, ASSIST+CPU ms cpu, START->END->LIVE MB, GOAL MB
  * goal, STACKS MB stacks, ROOTS MB roots, N P name=value … */
-#include "../gc/collector.h"
+#include "hooks.h"
 
 static const char *const cause_names[CAUSE_COUNT] = {
     [CAUSE_FORCED] = "forced", [CAUSE_GROWTH] = "growth", [CAUSE_LIMIT] = "limit",
@@ -54,8 +54,6 @@ static void trace_print(const cycle_record *r) {
                ebb__dirty_names[mode], *why ? ":" : "", trace_word(why, word));
 }
 
-static void trace_cycle_end(const cycle_record *record) {
+void ebb__trace_cycle(const cycle_record *record) {
     if (ebb__settings.trace) trace_print(record);
 }
-
-const struct gc_hooks ebb__gc_hooks = {.cycle_end = trace_cycle_end};

@@ -1,0 +1,15 @@
+/* hooks.c - how the collector reaches the observers: the one table, and whom it passes on to. */
+#include "hooks.h"
+
+static void hooks_started(void) {
+}
+
+static void hooks_cycle_end(const cycle_record *record) {
+    ebb__trace_cycle(record);
+}
+
+static void hooks_tick(void) {
+}
+
+const struct gc_hooks ebb__gc_hooks = {
+    .started = hooks_started, .cycle_end = hooks_cycle_end, .tick = hooks_tick};
