@@ -120,9 +120,10 @@ enum ebb__use { EBB__USE_OBJECT, EBB__USE_SLICE, EBB__USE_MAP, EBB__USE_COUNT };
 enum ebb__kind { EBB__KIND_DATA, EBB__KIND_WORDS, EBB__KIND_RECORD };
 
 typedef struct ebb__field {
-    uint32_t offset; /* bytes from the start of the type */
-    uint32_t kind;   /* enum ebb__field_kind */
-    uint64_t extra;  /* PTRS, WORDS: size in bytes; SLICE: bytes of an element */
+    uint32_t offset;  /* bytes from the start of the type */
+    uint32_t kind;    /* enum ebb__field_kind */
+    uint64_t extra;   /* PTRS, WORDS: size in bytes; SLICE: bytes of an element */
+    const char *name; /* as described, for people; may be null */
 } ebb__field;
 
 struct ebb__type;
@@ -184,7 +185,7 @@ static ebb__site ebb__site_here = EBB__SITE_INIT(T, use); \
 
 # define EBB__TYPE(N, T, ...)                                                       \
   static const ebb__field EBB__CAT(ebb__fields_, N)[] = {                           \
-      EBB__EACH(EBB__FIELD, T, ##__VA_ARGS__){0, EBB__FIELD_END, 0}};               \
+      EBB__EACH(EBB__FIELD, T, ##__VA_ARGS__){0, EBB__FIELD_END, 0, 0}};            \
   static const ebb__type EBB__CAT(ebb__type_, N) = {&ebb__this_unit, #T, sizeof(T), \
                                                     EBB__CAT(ebb__fields_, N)};     \
   static const ebb__type *const EBB__CAT(ebb__entry_, N)                            \
@@ -192,7 +193,7 @@ static ebb__site ebb__site_here = EBB__SITE_INIT(T, use); \
 
 # define EBB__FIELD(T, form)       EBB__FIELD2(T, EBB__FORM_##form)
 # define EBB__FIELD2(T, ...)       EBB__FIELD3(T, __VA_ARGS__)
-# define EBB__FIELD3(T, f, K, aux) {offsetof(T, f), K, aux(T, f)},
+# define EBB__FIELD3(T, f, K, aux) {offsetof(T, f), K, aux(T, f), # f},
 # define EBB__FORM_ptr(f)          f, EBB__FIELD_PTR, EBB__AUX_PTR
 # define EBB__FORM_ptrs(f)         f, EBB__FIELD_PTRS, EBB__AUX_SIZE
 # define EBB__FORM_str(f)          f, EBB__FIELD_STR, EBB__AUX_STR

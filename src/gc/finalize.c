@@ -235,7 +235,8 @@ struct ebb_weak {
 };
 
 ebb_weak *ebb_weak_new(void *target) {
-    static const ebb__field fields[] = {{0, EBB__FIELD_WEAK, 0}, {0, EBB__FIELD_END, 0}};
+    static const ebb__field fields[] = {{0, EBB__FIELD_WEAK, 0, "target"},
+                                        {0, EBB__FIELD_END, 0, NULL}};
     static _Atomic(ebb__layout *) layout; /* relaxed: equal calls make the same */
     ebb__layout *l = atomic_load_explicit(&layout, memory_order_relaxed);
     if (!l) {

@@ -158,13 +158,6 @@ static inline void word_push(marker *m, uintptr_t word) {
 /* --- Scanning ------------------------------------------------------------------------------------
  */
 
-/* Stacks hold what sanitizers call out of bounds. */
-__attribute__((no_sanitize("address", "thread"))) static void words_scan(marker *m, uintptr_t start,
-                                                                         uintptr_t end) {
-    for (uintptr_t at = start; at < end; at += sizeof(void *))
-        word_push(m, __atomic_load_n((uintptr_t *)at, __ATOMIC_RELAXED));
-}
-
 static void slice_mark(marker *m, const slice_reach *reach) {
     uintptr_t array;
     size_t bytes;
@@ -176,60 +169,11 @@ static void slice_mark(marker *m, const slice_reach *reach) {
     m->objects++;
 }
 
-/* The program may change a slice meanwhile; then it is looked at again. */
-__attribute__((no_sanitize("thread"))) static slice_reach slice_load(uintptr_t element,
-                                                                     const slice_field *f) {
-    return (slice_reach){__atomic_load_n((uintptr_t *)(element + f->offset), __ATOMIC_RELAXED),
-                         __atomic_load_n((size_t *)(element + f->count_offset), __ATOMIC_RELAXED),
-                         f->element};
-}
-
-/* Elements with slices, in a full cycle. */
-__attribute__((no_sanitize("thread"), noinline)) static void
-slices_scan(marker *m, const struct ebb__layout *layout, uintptr_t start, uintptr_t end) {
-    uint32_t count = layout->strong_count - layout->slice_count;
-    for (uintptr_t at = start; at + layout->element <= end; at += layout->element) {
-        for (uint32_t i = 0; i < count; i++)
-            word_push(m, __atomic_load_n((uintptr_t *)(at + layout->strong[i]), __ATOMIC_RELAXED));
-        for (uint32_t i = 0; i < layout->slice_count; i++) {
-            slice_reach reach = slice_load(at, &layout->slices[i]);
-            if (reach.ptr - ebb__space.base < 2 * ebb__space.zone_bytes) slice_mark(m, &reach);
-        }
-    }
-}
-
-__attribute__((no_sanitize("thread"))) static void
-elements_scan(marker *m, const struct ebb__layout *layout, uintptr_t start, uintptr_t end) {
-    const uint32_t *strong = layout->strong;
-    uint32_t count = layout->strong_count;
-    size_t element = layout->element;
-    if (EBB__RARE(layout->slice_count) && ebb__extents_on) {
-        slices_scan(m, layout, start, end);
-        return;
-    }
-    for (uintptr_t at = start; at + element <= end; at += element)
-        for (uint32_t i = 0; i < count; i++)
-            word_push(m, __atomic_load_n((uintptr_t *)(at + strong[i]), __ATOMIC_RELAXED));
-}
-
-/* Scans what of an object lies in [from, to), elements of typed ones whole. Of large ones, pages
- * that were never touched are not read, for that would make them resident; elements may cross
- * pages, so a part is read if any of its pages is there. */
-static void part_scan(marker *m, const span *s, uintptr_t object, uintptr_t from, uintptr_t to) {
-    const struct ebb__layout *layout = s->bin->layout;
-    bool typed = layout->kind == LAYOUT_TYPED;
-    if (typed) {
-        from -= (from - object) % layout->element;
-        to = min_size(object + s->stride, to + layout->element - 1);
-        to -= (to - object) % layout->element;
-    }
-    void *end = (void *)to, *stop = end, *at = (void *)from;
-    if (s->stride > PIECE)
-        at = ebb__os_resident((void *)round_down(from, ebb__os_page_size()), end, &stop);
-    if (typed && at < end) elements_scan(m, layout, from, to);
-    for (; !typed && at < end; at = stop < end ? ebb__os_resident(stop, end, &stop) : end)
-        words_scan(m, max_size((uintptr_t)at, from), min_size((uintptr_t)stop, to));
-}
+#define SCAN(name)               name##_scan
+#define SCAN_CONTEXT             marker
+#define SCAN_WORD(m, at, word)   word_push(m, word)
+#define SCAN_SLICE(m, at, reach) slice_mark(m, reach)
+#include "scan_template.h"
 
 /* The size of a large object's pieces, but for the last. */
 static size_t piece_bytes(const struct ebb__layout *layout) {

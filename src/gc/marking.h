@@ -87,6 +87,14 @@ typedef struct slice_reach {
     size_t count, element;
 } slice_reach;
 
+/* The program may change a slice meanwhile; then it is looked at again. */
+__attribute__((no_sanitize("thread"), unused)) static slice_reach slice_load(uintptr_t element,
+                                                                             const slice_field *f) {
+    return (slice_reach){__atomic_load_n((uintptr_t *)(element + f->offset), __ATOMIC_RELAXED),
+                         __atomic_load_n((size_t *)(element + f->count_offset), __ATOMIC_RELAXED),
+                         f->element};
+}
+
 /* A full cycle marks: slice fields are no pointers. Changes while nobody marks. */
 EBB__SHARED extern bool ebb__extents_on;
 

@@ -88,6 +88,19 @@ static void layout_fill(struct ebb__layout *l) {
     }
 }
 
+/* The program's own may go away with a library. False without memory. */
+static bool fields_keep(ebb__field *kept, const ebb__field *fields, uint32_t count) {
+    for (uint32_t i = 0; i <= count; i++) {
+        size_t bytes = fields[i].name ? strlen(fields[i].name) + 1 : 0;
+        char *name = bytes ? record_alloc_locked(bytes) : NULL;
+        if (bytes && !name) return false;
+        if (bytes) memcpy(name, fields[i].name, bytes);
+        kept[i] = fields[i];
+        kept[i].name = name;
+    }
+    return true;
+}
+
 static struct ebb__layout *layout_new(const char *name, size_t size, const ebb__field *fields,
                                       uint32_t count, enum ebb__use use) {
     uint32_t strong = 0, weak = 0, slices = 0;
@@ -103,8 +116,8 @@ static struct ebb__layout *layout_new(const char *name, size_t size, const ebb__
     uint32_t *offsets = record_alloc_locked((strong + weak + 1) * sizeof *offsets);
     slice_field *headers = record_alloc_locked((slices + 1) * sizeof *headers);
     if (!l || !copy || !kept || !offsets || !headers) return NULL;
+    if (!fields_keep(kept, fields, count)) return NULL;
     memcpy(copy, name, name_bytes);
-    memcpy(kept, fields, (count + 1) * sizeof *kept);
     l->name = copy;
     l->kind = strong + weak > 0 ? LAYOUT_TYPED : LAYOUT_DATA;
     l->use = use;

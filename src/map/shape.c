@@ -19,33 +19,33 @@ struct shape_fields {
     bool overflow;
 };
 
-static void shape_field(struct shape_fields *fields, uint32_t offset, uint32_t kind,
-                        uint64_t extra) {
+static void shape_field(struct shape_fields *fields, uint32_t offset, uint32_t kind, uint64_t extra,
+                        const char *name) {
     if (fields->count == SHAPE_FIELDS_MAX)
         fields->overflow = true;
     else
-        fields->at[fields->count++] = (ebb__field){offset, kind, extra};
+        fields->at[fields->count++] = (ebb__field){offset, kind, extra, name};
 }
 
 /* The fields of a key or value that lies at offset. False without memory. */
-static bool shape_part(struct shape_fields *fields, uint32_t offset, ebb__site *site, bool boxed,
-                       bool is_str) {
+static bool shape_part(struct shape_fields *fields, uint32_t offset, const char *name,
+                       ebb__site *site, bool boxed, bool is_str) {
     if (boxed) {
-        shape_field(fields, offset, EBB__FIELD_PTR, 0);
+        shape_field(fields, offset, EBB__FIELD_PTR, 0, name);
         return true;
     }
     if (is_str) {
-        shape_field(fields, offset, EBB__FIELD_STR, 0);
+        shape_field(fields, offset, EBB__FIELD_STR, 0, name);
         return true;
     }
     const struct ebb__layout *layout = ebb__layout_of(site);
     if (!layout) return false;
     if (layout->kind == LAYOUT_WORDS)
-        shape_field(fields, offset, EBB__FIELD_WORDS, round_down(site->size, sizeof(void *)));
+        shape_field(fields, offset, EBB__FIELD_WORDS, round_down(site->size, sizeof(void *)), name);
     else if (layout->kind == LAYOUT_TYPED)
         for (uint32_t i = 0; i < layout->field_count; i++) {
             const ebb__field *f = &layout->fields[i];
-            shape_field(fields, offset + f->offset, f->kind, f->extra);
+            shape_field(fields, offset + f->offset, f->kind, f->extra, f->name);
         }
     return true;
 }
@@ -54,15 +54,15 @@ static ebb__layout *shape_slots_layout(const ebb__map_decl *decl, const ebb__map
     struct shape_fields fields = {.count = 0};
     bool found = true;
     if (form->weak)
-        shape_field(&fields, 0, EBB__FIELD_WEAK, 0);
+        shape_field(&fields, 0, EBB__FIELD_WEAK, 0, "key");
     else
-        found = shape_part(&fields, 0, decl->key, form->key_boxed, decl->key_is_str);
-    found = found && shape_part(&fields, form->value_offset, decl->value, form->value_boxed,
-                                decl->value_is_str);
+        found = shape_part(&fields, 0, "key", decl->key, form->key_boxed, decl->key_is_str);
+    found = found && shape_part(&fields, form->value_offset, "value", decl->value,
+                                form->value_boxed, decl->value_is_str);
     if (!found) return NULL;
     if (fields.count == 0) return ebb__layout_plain(false, EBB__USE_MAP);
     if (fields.overflow) return ebb__layout_plain(true, EBB__USE_MAP);
-    fields.at[fields.count] = (ebb__field){0, EBB__FIELD_END, 0};
+    fields.at[fields.count] = (ebb__field){0, EBB__FIELD_END, 0, NULL};
     return ebb__layout_make(decl->name, form->stride, fields.at, EBB__USE_MAP);
 }
 
