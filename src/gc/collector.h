@@ -92,8 +92,27 @@ EBB__SHARED void ebb__world_forked(void);
 /* --- Roots (roots.c)
  * ------------------------------------------------------------------------------ */
 
+/* Where a range of roots comes from. The first three are searched because anything may be there;
+ * what only they hold may be held by a number that looks like an address. */
+enum root_origin {
+    ORIGIN_STACK,     /* of thread tid: from the top; or an added one that nobody is on, tid 0 */
+    ORIGIN_REGISTERS, /* of a thread in a bracketed blocking call */
+    ORIGIN_STORAGE,   /* thread-local */
+    ORIGIN_STATIC,
+    ORIGIN_RANGE, /* added by the program, or by Ebb for pins, pools and regions */
+    ORIGIN_COUNT
+};
+
+typedef struct root_note {
+    uint32_t first; /* what is said is of this range and all up to the next note's */
+    uint16_t origin;
+    int tid;
+} root_note;
+
 typedef struct root_set {
     os_ranges ranges; /* to be searched, word by word */
+    root_note *notes; /* ascending; made by ebb__roots_gather */
+    size_t note_count, note_room;
     size_t bytes, stack_bytes;
 } root_set;
 

@@ -96,6 +96,24 @@ static bool root_take(root_set *roots, uintptr_t start, uintptr_t end, bool stac
     return ebb__os_ranges_add(&roots->ranges, start, end);
 }
 
+/* What is taken from here on is of that origin. */
+static bool root_say(root_set *roots, enum root_origin origin, int tid) {
+    if (roots->note_count == roots->note_room) {
+        size_t bytes = max_size(2 * roots->note_room * sizeof(root_note), 16 * KIB);
+        root_note *grown = ebb__os_map(bytes, OS_METADATA);
+        if (!grown) return false;
+        if (roots->notes) {
+            memcpy(grown, roots->notes, roots->note_count * sizeof(root_note));
+            ebb__os_unmap(roots->notes, roots->note_room * sizeof(root_note), OS_METADATA);
+        }
+        roots->notes = grown;
+        roots->note_room = bytes / sizeof(root_note);
+    }
+    roots->notes[roots->note_count++] =
+        (root_note){(uint32_t)roots->ranges.count, (uint16_t)origin, tid};
+    return true;
+}
+
 static const registered_root *registered_stack(uintptr_t sp) {
     for (size_t i = 0; i < roots_count; i++)
         if (roots_items[i].kind == ROOT_STACK && sp >= roots_items[i].start &&
@@ -153,15 +171,18 @@ static bool threads_take(root_set *roots, uintptr_t sp) {
     stopped_thread *table = ebb__world_threads(&room);
     stopped_thread self = {.tid = ebb__os_tid(), .sp = sp, .tp = ebb__os_thread_pointer()};
     if (!ebb__os_on_alternate_stack(&self.alternate)) self.alternate = (os_range){0, 0};
-    if (!stack_take(roots, &self)) return false;
+    if (!root_say(roots, ORIGIN_STACK, self.tid) || !stack_take(roots, &self)) return false;
+    if (!root_say(roots, ORIGIN_STORAGE, self.tid)) return false;
     ebb__os_thread_storage(self.tp, self.sp, &roots_mappings, &roots->ranges);
     for (size_t i = 0; i < room; i++) {
         const stopped_thread *t = &table[i];
         if (t->tid == 0 || t->sp == 0) continue;
-        if (!stack_take(roots, t)) return false;
+        if (!root_say(roots, ORIGIN_STACK, t->tid) || !stack_take(roots, t)) return false;
+        if (!root_say(roots, ORIGIN_STORAGE, t->tid)) return false;
         ebb__os_thread_storage(t->tp, t->sp, &roots_mappings, &roots->ranges);
         if (t->parked) {
             uintptr_t registers = (uintptr_t)t->parked->parked_registers;
+            if (!root_say(roots, ORIGIN_REGISTERS, t->tid)) return false;
             root_take(roots, registers, registers + sizeof t->parked->parked_registers, true);
         }
     }
@@ -193,6 +214,7 @@ static bool mapped_take(root_set *roots, uintptr_t at, uintptr_t end, int kind) 
 }
 
 static bool segments_take(root_set *roots, const os_ranges *segments) {
+    if (!root_say(roots, ORIGIN_STATIC, 0)) return false;
     for (size_t i = 0; i < segments->count; i++)
         if (!mapped_take(roots, segments->items[i].start, segments->items[i].end, ROOT_EXCLUDED))
             return false;
@@ -208,7 +230,9 @@ static bool registered_take(root_set *roots) {
         if (r->kind == ROOT_EXCLUDED) continue;
         for (size_t k = 0; r->kind == ROOT_STACK && k < room; k++)
             used |= table[k].tid != 0 && table[k].sp >= r->start && table[k].sp < r->end;
-        if (!used && !mapped_take(roots, r->start, r->end, r->kind)) return false;
+        if (used) continue;
+        if (!root_say(roots, r->kind == ROOT_STACK ? ORIGIN_STACK : ORIGIN_RANGE, 0)) return false;
+        if (!mapped_take(roots, r->start, r->end, r->kind)) return false;
     }
     return true;
 }
@@ -228,7 +252,7 @@ bool ebb__roots_hints(root_set *roots, const os_ranges *segments) {
 
 bool ebb__roots_gather(root_set *roots, const os_ranges *segments, uintptr_t sp) {
     os_ranges_clear(&roots->ranges);
-    roots->bytes = roots->stack_bytes = 0;
+    roots->bytes = roots->stack_bytes = roots->note_count = 0;
     return ebb__os_mappings(&roots_mappings) && threads_take(roots, sp) &&
            segments_take(roots, segments) && registered_take(roots) && !segments->failed &&
            !roots->ranges.failed;

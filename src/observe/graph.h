@@ -1,0 +1,106 @@
+/* graph.h - all objects of a snapshot as a graph: numbered, walked from the roots as the marker
+ * walks, each with the slot by which it was found first. docs/design.md, "Retention".
+ *
+ *   object numbers   first[span] + index; free slots of a span have numbers too
+ *   slot numbers     of every word that may refer to an object, wherever it stands:
+ *                      [0, heap_words)           in the scan zone: (address - base) / 8
+ *                      [heap_words, words)       in the ranges of the roots, one after the other
+ *                      [words, words + extras)   what finalizers keep, in the order of
+ *                                                ebb__finalizers_roots
+ *   from[object]     1 + the number of the slot by which it was found; 0: it was not
+ *
+ * The walk is breadth-first, so the way back by `from` is a shortest one. Precise roots come first:
+ * a way by a stack is taken only to what no other way leads to. */
+#ifndef EBB_GRAPH_H
+#define EBB_GRAPH_H
+
+#include "snapshot.h"
+
+/* Large tables of which parts are never touched: those take nothing. */
+typedef struct graph_table {
+    uint32_t *low;
+    uint8_t *high; /* 40 bits together */
+} graph_table;
+
+typedef struct graph_sum {
+    uint64_t objects, bytes;
+} graph_sum;
+
+struct graph_queue_piece;
+enum { GRAPH_RING = 16 };
+
+typedef struct graph {
+    const snapshot *snap;
+    bool failed; /* memory ended: nothing below is right */
+    /* Numbers. */
+    uint64_t *first;    /* by span */
+    uint64_t numbers;   /* of objects */
+    uint64_t *range_at; /* by range of the roots: the number of its first word, less heap_words */
+    uint64_t heap_words, words, extras;
+    graph_table from;
+    /* Objects by a bit each: the targets; and whether the walk stops at them. */
+    uint64_t *target;
+    bool around; /* do not go to targets: what is found then does not need them */
+    /* The walk. */
+    bool note;     /* fill `from` */
+    uint64_t bias; /* of what is scanned: slot number = address / 8 + bias */
+    struct graph_ring {
+        uintptr_t word;
+        uint64_t slot;
+    } ring[GRAPH_RING];
+    uint32_t ring_at;
+    struct graph_queue_piece *head, *tail, *spare;
+    graph_sum found; /* so far */
+} graph;
+
+/* Numbers everything; all marks are cleared. False without memory. */
+EBB__SHARED bool ebb__graph_open(graph *g, const snapshot *s);
+
+/* Walks on from the precise roots, or from the others. Marks are set on what is found. */
+EBB__SHARED void ebb__graph_walk(graph *g, bool precise);
+
+/* Clears the marks, for another walk; `from` stays. */
+EBB__SHARED void ebb__graph_forget(graph *g);
+
+/* Calls visit for each object that is marked, span by span. */
+EBB__SHARED void ebb__graph_each(graph *g,
+                                 void (*visit)(graph *g, const span *s, uint32_t index, void *arg),
+                                 void *arg);
+
+/* What a reference in an object, or a root, is. */
+typedef struct graph_slot {
+    const span *span; /* of the object that it is in; null: a root */
+    uintptr_t object; /* where that starts */
+    uintptr_t address;
+    uint32_t range; /* of the roots */
+    bool extra;     /* what a finalizer keeps: no address */
+} graph_slot;
+EBB__SHARED graph_slot ebb__graph_slot(const graph *g, uint64_t number);
+
+/* What is said of a range of the roots. */
+EBB__SHARED const root_note *ebb__graph_note(const graph *g, uint32_t range);
+
+EBB__INLINE bool graph_precise(const root_note *note) {
+    return note->origin == ORIGIN_STATIC || note->origin == ORIGIN_RANGE;
+}
+
+EBB__INLINE uint64_t graph_number(const graph *g, const span *s, uint32_t index) {
+    return g->first[span_number(s)] + index;
+}
+
+EBB__INLINE uint64_t graph_from(const graph *g, uint64_t object) {
+    return (uint64_t)g->from.high[object] << 32 | g->from.low[object];
+}
+
+EBB__INLINE bool graph_bit(const uint64_t *bits, uint64_t n) {
+    return bits[n / 64] >> (n % 64) & 1;
+}
+
+EBB__INLINE void graph_bit_set(uint64_t *bits, uint64_t n) {
+    bits[n / 64] |= (uint64_t)1 << (n % 64);
+}
+
+/* Zeroed memory of the child's, never given back; null without. */
+EBB__SHARED void *ebb__graph_memory(size_t bytes);
+
+#endif
