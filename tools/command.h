@@ -14,7 +14,8 @@ typedef struct command {
 /* The variables are command_NAME, in the order of the help. */
 #define COMMANDS(X) \
  X(tour)            \
- X(get)
+ X(get)             \
+ X(symbolize)
 
 #define COMMAND_DECLARE(name) extern const command command_##name;
 COMMANDS(COMMAND_DECLARE)
