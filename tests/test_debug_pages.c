@@ -85,7 +85,7 @@ TEST(sink_that_wants_no_more) {
     static page p;
     ebb_debug_sink sink = page_sink(&p);
     p.most = 1;
-    CHECK_EQ(ebb_debug_get("/debug/ebb/", &sink), 0);
+    CHECK_EQ(ebb_debug_get("/debug/ebb/", &sink), EBB_ESYSTEM);
     CHECK_EQ(p.begins, 1);
     CHECK_EQ(p.writes, 1);
 }
@@ -93,7 +93,8 @@ TEST(sink_that_wants_no_more) {
 TEST(time_that_is_up) {
     static page p;
     ebb_debug_sink sink = page_sink(&p);
-    CHECK_EQ(ebb_debug_ask(&(ebb_debug_request){.target = "/debug/ebb/", .until_ns = 1}, &sink), 0);
+    CHECK_EQ(ebb_debug_ask(&(ebb_debug_request){.target = "/debug/ebb/", .until_ns = 1}, &sink),
+             EBB_ESYSTEM);
     CHECK_EQ(p.writes, 0);
 }
 

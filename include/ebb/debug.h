@@ -39,6 +39,7 @@ typedef struct ebb_debug_sink {
 /* Answers one request in the calling thread. target: path and query, "/debug/ebb/?format=json".
  * Returns / errors: 0 when there is such a page, also when it replied with an error (begin was told
  *   the status, as of HTTP); EBB_ENOENT when there is none, which was replied too (404);
+ *   EBB_ESYSTEM when the reply broke off, because the sink wanted no more or the time was up;
  *   EBB_EINVAL for a null pointer.
  * Threads: any, outside of finalizers.   Collects: some pages do, when they are asked to. */
 EBB_API int ebb_debug_get(const char *target, const ebb_debug_sink *sink);
@@ -53,6 +54,25 @@ typedef struct ebb_debug_request {
 
 /* Refuses (405) what was posted to a page that takes nothing. As ebb_debug_get otherwise. */
 EBB_API int ebb_debug_ask(const ebb_debug_request *request, const ebb_debug_sink *sink);
+
+/* The lines of HTTP's head that belong to a reply, each ended by CR LF, for programs that show the
+ * pages in a server of their own: type, file name, what a browser may do with it. path: of the
+ * target.   Returns: how many bytes of room they take; 0 when it is too small (640 are enough).
+ * Threads: any.   Collects: never. */
+EBB_API size_t ebb_debug_headers(const char *path, int status, const char *type,
+                                 const char *filename, char *room, size_t size);
+
+/* --- libebb-debug --------------------------------------------------------------------------- */
+
+/* It is loaded by a program that may have Ebb inside, so it gets what it calls handed over. Its one
+ * function, ebb_debug_http, returns as ebb_debug_serve does, and says why in a line of text. */
+struct ebb__debug_calls {
+    int (*ask)(const ebb_debug_request *request, const ebb_debug_sink *sink);
+    size_t (*headers)(const char *path, int status, const char *type, const char *filename,
+                      char *room, size_t size);
+};
+typedef int (*ebb__debug_http)(const char *where, const struct ebb__debug_calls *calls, char *why,
+                               size_t why_size);
 
 #ifdef __cplusplus
 }

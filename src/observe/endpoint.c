@@ -224,7 +224,7 @@ int ebb_debug_ask(const ebb_debug_request *asked, const ebb_debug_sink *sink) {
     ebb__reply_open(&to, sink, asked->until_ns);
     int code = ask_answer(asked, &to);
     ebb__reply_close(&to);
-    return code;
+    return to.failed ? EBB_ESYSTEM : code;
 }
 
 int ebb_debug_get(const char *target, const ebb_debug_sink *sink) {

@@ -87,7 +87,9 @@ typedef struct endpoint {
 } endpoint;
 
 /* ebb__endpoint_NAME, in the order of the index. */
-#define EBB__ENDPOINTS(X) X(index)
+#define EBB__ENDPOINTS(X) \
+ X(index)                 \
+ X(series)
 
 #define EBB__ENDPOINT_DECLARE(name) EBB__SHARED extern const endpoint ebb__endpoint_##name;
 EBB__ENDPOINTS(EBB__ENDPOINT_DECLARE)

@@ -1,7 +1,8 @@
 /* hooks.c - how the collector reaches the observers: the one table, and whom it passes on to. */
-#include "hooks.h"
+#include "serve.h"
 
 static void hooks_started(void) {
+    ebb__serve_started();
 }
 
 static void hooks_cycle_end(const cycle_record *record) {
@@ -9,6 +10,7 @@ static void hooks_cycle_end(const cycle_record *record) {
 }
 
 static void hooks_tick(void) {
+    ebb__serve_tick();
 }
 
 const struct gc_hooks ebb__gc_hooks = {
