@@ -255,7 +255,7 @@ TEST(each_call_after_a_fork_fails_once) {
 /* Lets go of the lists that each cycle fills anew, so that it needs memory for them. */
 static void lists_drop(uintptr_t sp, void *unused) {
     (void)sp, (void)unused;
-    cycle_segments = ebb__cycle_roots.ranges = roots_mappings = dirty.changed = (os_ranges){0};
+    ebb__cycle_segments = ebb__cycle_roots.ranges = roots_mappings = dirty.changed = (os_ranges){0};
 }
 
 static void lists_forget(void) {

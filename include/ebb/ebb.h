@@ -8,6 +8,7 @@
  *   gc.h        the collector, roots, weak references, finalizers
  *   offheap.h   memory outside the heap
  *   stats.h     where every byte is
+ *   memory.h    where every resident byte of the process is
  *   debug.h     ask a running program */
 #ifndef EBB_H
 #define EBB_H
@@ -23,6 +24,7 @@
 #include "gc.h"
 #include "offheap.h"
 #include "stats.h"
+#include "memory.h"
 #include "debug.h"
 
 #endif

@@ -182,8 +182,9 @@ typedef struct cycle_state {
     _Atomic(uint64_t) pause_ns[PAUSES_KEPT]; /* the n-th at n modulo; relaxed */
 } cycle_state;
 
-EBB__SHARED extern cycle_state ebb__cycle;    /* [collector lock] */
-EBB__SHARED extern root_set ebb__cycle_roots; /* [collector lock] */
+EBB__SHARED extern cycle_state ebb__cycle;        /* [collector lock] */
+EBB__SHARED extern root_set ebb__cycle_roots;     /* [collector lock] */
+EBB__SHARED extern os_ranges ebb__cycle_segments; /* [loader's lock] */
 EBB__SHARED extern os_lock ebb__collector_lock, ebb__roots_lock, ebb__final_lock;
 EBB__SHARED extern _Atomic(uint64_t) ebb__cycle_count; /* relaxed */
 

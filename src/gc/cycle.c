@@ -28,7 +28,7 @@ os_lock ebb__collector_lock;
 root_set ebb__cycle_roots;
 _Atomic(uint64_t) ebb__cycle_count;
 
-static os_ranges cycle_segments; /* [loader's lock] */
+os_ranges ebb__cycle_segments;
 
 /* The cycle that is under way. [owner] */
 static struct {
@@ -127,7 +127,7 @@ static void gate_pass(uintptr_t sp, void (*fn)(uintptr_t sp, void *arg), void *a
         gate_enter();
         call.parked = ebb__os_signals_late() && ebb__self;
         if (call.parked) ebb_blocking_begin();
-        ebb__os_with_segments(&cycle_segments, gate_locked, &call);
+        ebb__os_with_segments(&ebb__cycle_segments, gate_locked, &call);
         gate_leave();
     } while (call.again);
     ebb__os_cancel_restore(cancel);
@@ -161,7 +161,7 @@ static bool finish_mark(uintptr_t sp) {
         if (!(changed = ebb__dirty_changed())) return false;
     }
     uint64_t looked = ebb__os_now_ns();
-    if (!ebb__roots_gather(&ebb__cycle_roots, &cycle_segments, sp)) return false;
+    if (!ebb__roots_gather(&ebb__cycle_roots, &ebb__cycle_segments, sp)) return false;
     uint64_t gathered = ebb__os_now_ns();
     now.record.look_ns = looked - start;
     now.record.roots_ns = gathered - looked;
@@ -498,7 +498,7 @@ static void stopped_locked(uintptr_t sp, void *arg) {
     struct stopped_call *call = arg;
     call->result = ebb__world_stop();
     if (call->result != 0) return;
-    if (ebb__roots_gather(&ebb__cycle_roots, &cycle_segments, sp))
+    if (ebb__roots_gather(&ebb__cycle_roots, &ebb__cycle_segments, sp))
         call->fn(&ebb__cycle_roots, call->arg);
     else
         call->result = EBB_ENOMEM;

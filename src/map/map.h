@@ -25,6 +25,9 @@ enum {
 /* The kind of map that a place makes; null without memory. */
 EBB__SHARED const ebb__map_shape *ebb__map_shape_of(ebb__map_site *site);
 
+/* Whether it is one of them. */
+EBB__SHARED bool ebb__map_shape_is(const void *shape);
+
 /* Two random words, different for each call and each process. */
 EBB__SHARED void ebb__map_seed(uint64_t seed[2]);
 
@@ -38,6 +41,23 @@ EBB__SHARED extern _Atomic(uint64_t) ebb__map_table_max; /* slots; relaxed, for 
 
 /* Bytes of map slots without an entry, of all maps. The world is stopped. */
 EBB__SHARED size_t ebb__map_census(void);
+
+/* Whether there is a table with its control object at this address, of so many bytes. */
+EBB__SHARED bool ebb__table_is(const void *start, size_t size);
+
+/* --- Census (census.c) [world stopped] -------------------------------------------------------- */
+
+/* A table of a living map. */
+typedef struct map_table {
+    const ebb__map *map;
+    const ebb__table *table;
+    uintptr_t slots;
+    bool spare; /* without entries, kept for the map's next split */
+} map_table;
+
+/* Calls visit for each table of each living map. A writer may have been stopped amid a change: then
+ * counts of its map may be off by what it was moving. */
+EBB__SHARED void ebb__map_each_table(void (*visit)(const map_table *table, void *arg), void *arg);
 
 /* What a map without entries has for a table: no slots, never written. */
 EBB__SHARED ebb__dir ebb__table_none(void);

@@ -112,11 +112,19 @@ static const ebb__map_shape *shape_find(const ebb__map_shape *like) {
     return s;
 }
 
+bool ebb__map_shape_is(const void *shape) {
+    const ebb__map_shape *s = atomic_load_explicit(&shape_all, memory_order_acquire);
+    while (s && s != shape) s = s->next;
+    return s != NULL;
+}
+
 /* Two threads may both add a shape: both stay, and either will do. */
 static const ebb__map_shape *shape_add(const ebb__map_shape *shape) {
     ebb__map_shape *s = ebb__record_alloc(sizeof *s);
-    if (!s) return NULL;
+    char *name = ebb__record_alloc(strlen(shape->name) + 1);
+    if (!s || !name) return NULL;
     *s = *shape;
+    s->name = strcpy(name, shape->name); /* the library that declared it may be unloaded */
     s->next = atomic_load_explicit(&shape_all, memory_order_relaxed);
     while (!atomic_compare_exchange_weak_explicit(&shape_all, &s->next, s, memory_order_release,
                                                   memory_order_relaxed)) {
@@ -137,7 +145,8 @@ const ebb__map_shape *ebb__map_shape_of(ebb__map_site *site) {
     if (!ebb__heap_start()) return NULL;
     const ebb__map_decl *decl = shape_decl(site);
     const ebb__map_form *form = &site->form;
-    ebb__map_shape shape = {.form = *form, .hash = decl->hash, .equal = decl->equal};
+    ebb__map_shape shape = {
+        .form = *form, .name = decl->name, .hash = decl->hash, .equal = decl->equal};
     shape.slots = shape_slots_layout(decl, form);
     shape.key_box = form->key_boxed ? ebb__layout_of(decl->key) : NULL;
     shape.value_box = form->value_boxed ? ebb__layout_of(decl->value) : NULL;

@@ -302,9 +302,14 @@ void ebb__table_discard(ebb__map *map, ebb__dir dir) {
 
 /* --- Census ---------------------------------------------------------------------------------- */
 
+bool ebb__table_is(const void *start, size_t size) {
+    const ebb__table *table = start;
+    return size >= sizeof *table && table->mark == table_mark(table);
+}
+
 static void census_visit(void *start, size_t size, void *arg) {
     const ebb__table *table = start;
-    if (size < sizeof *table || table->mark != table_mark(table)) return;
+    if (!ebb__table_is(start, size)) return;
     *(size_t *)arg += (size_t)(table->slots - table->count) * table->stride;
 }
 

@@ -74,34 +74,45 @@ __attribute__((no_sanitize("address", "thread"))) static void slack_range(os_ran
     }
 }
 
-static size_t slack_sum(void) {
-    size_t tails = 0;
+/* Arrays that are alive and have a tail. */
+static void slack_tails(slack_visit visit, void *arg) {
     for (size_t i = 0; i < slack.room; i++) {
         uint32_t index;
         const slack_array *a = &slack.table[i];
         const span *s = a->base ? ebb__span_at(a->base) : NULL;
-        if (s && span_find(s, a->base, &index) && a->end < a->base + s->stride)
-            tails += a->base + s->stride - a->end;
+        if (!s || !span_find(s, a->base, &index) || a->end >= a->base + s->stride) continue;
+        if (span_live_bits(s, index / 64) >> (index % 64) & 1)
+            visit(s, a->base, a->end, a->base + s->stride, arg);
     }
-    return tails;
 }
 
-size_t ebb__slack_slices(const root_set *roots) {
+bool ebb__slack_each(const root_set *roots, slack_visit visit, void *arg) {
     size_t arrays = 0;
     for (uint32_t n = 1; n < ebb__space.span_count; n++) {
         const span *s = span_at(n);
         if (s->state >= SPAN_SMALL && s->bin->layout->use == EBB__USE_SLICE) arrays += s->count;
     }
-    if (arrays == 0) return 0;
+    if (arrays == 0) return true;
     slack.room = 256;
     while (slack.room < arrays * 2) slack.room *= 2;
     size_t bytes = round_up(slack.room * sizeof(slack_array), ebb__os_page_size());
     slack.table = ebb__os_map(bytes, OS_METADATA);
-    if (!slack.table) return 0;
+    if (!slack.table) return false;
     for (uint32_t n = 1; n < ebb__space.span_count; n++)
         if (span_at(n)->state >= SPAN_SMALL) slack_objects(span_at(n));
     for (size_t i = 0; i < roots->ranges.count; i++) slack_range(roots->ranges.items[i]);
-    size_t tails = slack_sum();
+    slack_tails(visit, arg);
     ebb__os_unmap(slack.table, bytes, OS_METADATA);
+    return true;
+}
+
+static void slack_add(const span *s, uintptr_t array, uintptr_t from, uintptr_t to, void *sum) {
+    (void)s, (void)array;
+    *(size_t *)sum += to - from;
+}
+
+size_t ebb__slack_slices(const root_set *roots) {
+    size_t tails = 0;
+    ebb__slack_each(roots, slack_add, &tails);
     return tails;
 }

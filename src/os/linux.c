@@ -6,6 +6,7 @@
  * ("[anon:ebb-heap]" in /proc/PID/maps) where the kernel offers names. See docs/design.md,
  * "Address space". */
 #include "os.h"
+#include "memory.h"
 
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -51,13 +52,16 @@ void *ebb__os_map(size_t size, enum os_class class) {
     void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) return NULL;
     os_account(p, size, class);
+    ebb__os_owned_add((uintptr_t)p, size, class);
     return p;
 }
 
 void ebb__os_unmap(void *start, size_t size, enum os_class class) {
+    ebb__os_owned_remove((uintptr_t)start);
     if (munmap(start, size) != 0) {
         /* A hole may need more mappings than the system grants: the address space stays ours. */
         ebb__os_return(start, size);
+        ebb__os_owned_add((uintptr_t)start, size, class);
         return;
     }
     atomic_fetch_sub_explicit(&ebb__os_mapped[class], size, memory_order_relaxed);

@@ -9,9 +9,9 @@
  * twice the time, and puts a marker in place of every page that is not there, at the cost of page
  * tables, of a second fault at the first write, and of the huge page that could have come. */
 #include "dirty.h"
+#include "linux_scan.h"
 
 #include <fcntl.h>
-#include <linux/ioctl.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -35,21 +35,6 @@
 #ifndef UFFD_FEATURE_WP_ASYNC
 # define UFFD_FEATURE_WP_ASYNC (1 << 15)
 #endif
-
-/* linux/fs.h, under names of our own: the header clashes with sys/mount.h. */
-struct dirty_region {
-    uint64_t start, end, categories;
-};
-struct dirty_scan {
-    uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-    uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
-};
-static_assert(sizeof(struct dirty_scan) == 96, "the kernel knows the call by this size");
-#define DIRTY_SCAN         _IOWR('f', 16, struct dirty_scan)
-#define DIRTY_WRITTEN      ((uint64_t)1 << 1) /* PAGE_IS_WRITTEN */
-#define DIRTY_HOLDS        ((uint64_t)3 << 3) /* PAGE_IS_PRESENT, PAGE_IS_SWAPPED */
-#define DIRTY_REARM        ((uint64_t)1 << 0) /* PM_SCAN_WP_MATCHING */
-#define DIRTY_ONLY_WATCHED ((uint64_t)1 << 1) /* PM_SCAN_CHECK_WPASYNC */
 
 /* --- State ----------------------------------------------------------------------------------- */
 
@@ -139,13 +124,7 @@ static int dirty_register(uintptr_t start, uintptr_t end) {
     return EBB__DIRTY_CALL(ioctl(dirty_now.faults.fd, UFFDIO_REGISTER, &r));
 }
 
-/* --- Scanning ---------------------------------------------------------------------------------
- * A call holds the lock on the process's mappings for reading, and whoever maps or unmaps waits for
- * it, and others for them: so ranges are cut in strides, of whole huge pages, each of which takes
- * at most half a millisecond. */
-
-enum { DIRTY_BATCH = 256 }; /* runs a call: 6 KiB of stack */
-#define DIRTY_STRIDE (64 * MIB)
+/* --- Scanning --------------------------------------------------------------------------------- */
 
 enum dirty_kind {
     DIRTY_DENSE = 0,
