@@ -7,6 +7,7 @@
 #include "client.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <netdb.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "names.h"
 
 enum { SILENCE_SECONDS_MAX = 300 };
 
@@ -209,6 +211,26 @@ int client_get(const char *who, const char *target, FILE *out) {
     return result;
 }
 
+int client_pid(const char *who) {
+    const char *slash = strrchr(who, '/'), *name = slash ? slash + 1 : who;
+    char *end;
+    long pid = strtol(name, &end, 10);
+    bool known = end != name && strcmp(end, slash ? ".sock" : "") == 0;
+    return known && pid > 0 && pid <= INT_MAX ? (int)pid : 0;
+}
+
+/* The page, with names where the process is known. */
+static int client_page(const char *who, const char *target) {
+    int pid = client_pid(who);
+    FILE *page = pid ? tmpfile() : NULL;
+    if (!page) return client_get(who, target, stdout);
+    int result = client_get(who, target, page);
+    rewind(page);
+    names_filter(page, stdout, pid);
+    fclose(page);
+    return fflush(stdout) == 0 ? result : 1;
+}
+
 int client_show(int argc, char **argv, const char *target) {
     const char *who = NULL;
     bool json = false;
@@ -225,7 +247,7 @@ int client_show(int argc, char **argv, const char *target) {
     const char *joint = strchr(target, '?') ? "&" : "?";
     if (asprintf(&whole, "%s%s%s", target, json ? joint : "", json ? "format=json" : "") < 0)
         return 1;
-    int result = client_get(who, whole, stdout);
+    int result = client_page(who, whole);
     free(whole);
     return result;
 }

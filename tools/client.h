@@ -11,8 +11,12 @@
  * off (then a part of it is in out). */
 int client_get(const char *who, const char *target, FILE *out);
 
+/* The number of the process that who names, for names of its addresses; 0: not known. */
+int client_pid(const char *who);
+
 /* The main of a command that shows one page: `NAME [--json] WHO`, in any order. Prints the page's
- * text, or what ?format=json gives. target has no query or ends in one. Returns an exit status. */
+ * text, or what ?format=json gives, with names for the addresses (names_filter). target has no
+ * query or ends in one. Returns an exit status. */
 int client_show(int argc, char **argv, const char *target);
 
 #endif

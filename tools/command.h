@@ -15,6 +15,8 @@ typedef struct command {
 #define COMMANDS(X) \
  X(tour)            \
  X(get)             \
+ X(profile)         \
+ X(diff)            \
  X(symbolize)
 
 #define COMMAND_DECLARE(name) extern const command command_##name;

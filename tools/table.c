@@ -113,6 +113,17 @@ const char *text_mb_bare(uint64_t bytes) {
     return text_mb_unit(bytes, "");
 }
 
+const char *text_bytes(double bytes) {
+    static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
+    char *text = text_buffer();
+    double size = bytes < 0 ? -bytes : bytes;
+    size_t unit = 0;
+    for (; size >= 1023.95 && unit < 4; unit++) size /= 1024;
+    snprintf(text, 32, "%s%.*f %s", bytes < 0 ? "-" : "", unit > 0 && size < 99.95 ? 1 : 0, size,
+             units[unit]);
+    return text;
+}
+
 const char *text_count(uint64_t number) {
     char plain[24], *text = text_buffer(), *to = text;
     int length = snprintf(plain, sizeof plain, "%llu", (unsigned long long)number);
