@@ -48,10 +48,6 @@ static const char tour_help_text[] =
     "\n"
     "  ebb tour --work STORY/WORK [--way ebb|as-go] [--size N] [--seconds S] [--hold S]\n";
 
-void tour_help(void) {
-    fputs(tour_help_text, stdout);
-}
-
 /* --- What stories use ----------------------------------------------------------------------- */
 
 void tour_check(struct tour *tour, bool holds, const char *format, ...) {
@@ -300,12 +296,6 @@ static int tour_options_read(struct tour_options *options, int argc, char **argv
 }
 
 static int tour_main(int argc, char **argv) {
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            tour_help();
-            return 0;
-        }
-    }
     static struct tour_options options = {.tour = {.out_dir = "ebb-tour"}, .job = {.seconds = 5}};
     int result = tour_options_read(&options, argc, argv);
     if (result != 0) return result;
@@ -313,5 +303,5 @@ static int tour_main(int argc, char **argv) {
     return tour_all(&options.tour, options.chosen);
 }
 
-const command command_tour = {"tour", "tells and runs the stories: see ebb tour --help", NULL,
+const command command_tour = {"tour", "four stories of memory that comes back", tour_help_text,
                               tour_main};

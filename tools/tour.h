@@ -113,8 +113,4 @@ void tour_plot_write(struct tour *tour, const struct story *story, const struct 
 void golang_build(struct tour *tour);
 void golang_remove(struct tour *tour);
 
-/* --- The command line ----------------------------------------------------------------------- */
-
-void tour_help(void);
-
 #endif
