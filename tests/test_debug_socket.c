@@ -430,22 +430,24 @@ TEST(child_has_a_socket_of_its_own) {
     runtime_remove();
 }
 
+/* Serves, forks, and is gone without removing its socket; the child lives until the gate closes. */
+static void server_gone(int gate[2]) {
+    int ready[2];
+    char c;
+    if (ebb_debug_serve(NULL) != 0 || pipe(ready) != 0) _exit(1);
+    if (fork() == 0) {
+        close(gate[1]);
+        _exit(write(ready[1], "", 1) != 1 || read(gate[0], &c, 1) != 0);
+    }
+    _exit(read(ready[0], &c, 1) == 1 ? 7 : 2);
+}
+
 TEST(child_does_not_keep_the_parents_socket) {
+    int gate[2], status;
     runtime_own();
-    int gate[2];
     CHECK_EQ(pipe(gate), 0);
     pid_t server = fork();
-    if (server == 0) {
-        snprintf(socket_path, sizeof socket_path, "%s/ebb/%d.sock", runtime_dir, (int)getpid());
-        if (ebb_debug_serve(NULL) != 0) _exit(1);
-        if (fork() == 0) {
-            char c;
-            close(gate[1]);
-            _exit(read(gate[0], &c, 1) != 0);
-        }
-        _exit(7); /* without removing it */
-    }
-    int status;
+    if (server == 0) server_gone(gate);
     CHECK(waitpid(server, &status, 0) == server);
     CHECK_EQ(WEXITSTATUS(status), 7);
     snprintf(socket_path, sizeof socket_path, "%s/ebb/%d.sock", runtime_dir, (int)server);
