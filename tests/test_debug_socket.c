@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "exchange.h"
 #include "test.h"
 
 static char runtime_dir[] = "/tmp/ebb-test-XXXXXX";
@@ -45,22 +46,11 @@ static int client_connect(const char *path) {
     return -1;
 }
 
-/* Sends the request and reads the reply to its end. The status, 0 for no reply. */
 static int client_ask(const char *path, const void *request, size_t size, char *reply,
                       size_t room) {
-    int fd = client_connect(path), status = 0;
+    int fd = client_connect(path);
     CHECK(fd >= 0);
-    for (size_t sent = 0; sent < size;) {
-        ssize_t n = send(fd, (const char *)request + sent, size - sent, MSG_NOSIGNAL);
-        if (n <= 0) break;
-        sent += (size_t)n;
-    }
-    size_t have = 0;
-    for (ssize_t n; (n = read(fd, reply + have, room - 1 - have)) > 0;) have += (size_t)n;
-    reply[have] = 0;
-    close(fd);
-    sscanf(reply, "HTTP/1.%*1[01] %d", &status);
-    return status;
+    return exchange(fd, request, size, reply, room);
 }
 
 static int client_get(const char *path, const char *target, char *reply, size_t room) {

@@ -70,6 +70,7 @@ struct ebb__debug_calls {
     int (*ask)(const ebb_debug_request *request, const ebb_debug_sink *sink);
     size_t (*headers)(const char *path, int status, const char *type, const char *filename,
                       char *room, size_t size);
+    void (*exempt)(void); /* by a thread that runs no page, nor anything else of the program's */
 };
 typedef int (*ebb__debug_http)(const char *where, const struct ebb__debug_calls *calls, char *why,
                                size_t why_size);

@@ -268,7 +268,8 @@ typedef struct http_call {
 } http_call;
 
 static int http_begin(const char *where) {
-    static const struct ebb__debug_calls calls = {ebb_debug_ask, ebb_debug_headers};
+    static const struct ebb__debug_calls calls = {ebb_debug_ask, ebb_debug_headers,
+                                                  ebb__world_exempt};
     char why[256] = "";
     const char *missing = "";
     void *found = ebb__os_library_function("libebb-debug.so.0", "ebb_debug_http", &missing);
