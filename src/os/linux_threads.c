@@ -91,6 +91,13 @@ int ebb__os_thread(void *(*fn)(void *), void *arg, int open_signal) {
     sigfillset(&mask);
     if (open_signal) sigdelset(&mask, open_signal);
     int error = thread_create(&attributes, &mask, fn, arg);
+    /* Static thread-local storage of the program's may be larger than that. */
+    if (error) {
+        pthread_attr_destroy(&attributes);
+        if (pthread_attr_init(&attributes) != 0) return EBB_ESYSTEM;
+        pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+        error = thread_create(&attributes, &mask, fn, arg);
+    }
     pthread_attr_destroy(&attributes);
     return error ? EBB_ESYSTEM : 0;
 }
