@@ -211,6 +211,15 @@ EBB__SHARED uint64_t ebb__cycle_help(uintptr_t sp);
 EBB__SHARED void ebb__pace_set(size_t live);
 EBB__SHARED void ebb__pace_put_off(void);
 
+/* What the goal is made of, if `live` bytes stay: bytes that may come on top. */
+typedef struct goal_parts {
+    int percent;                           /* -1: off */
+    size_t live, roots;                    /* what the percentage is of */
+    size_t by_percent, by_least, by_limit; /* the larger of the first two, but no more than the
+                                            * third; SIZE_MAX for no limit */
+} goal_parts;
+EBB__SHARED void ebb__pace_parts(size_t live, goal_parts *parts); /* [collector lock] */
+
 /* Whether the next cycle has to be full; and whether it is small enough for one stop. */
 EBB__SHARED bool ebb__pace_full(void);
 EBB__SHARED bool ebb__pace_small(void);
@@ -229,6 +238,16 @@ EBB__SHARED int ebb__with_world_stopped(void (*fn)(const root_set *roots, void *
 
 EBB__SHARED void ebb__service_need(void); /* there is or may be something to do: starts it */
 EBB__SHARED void ebb__service_forked(void);
+
+/* How it stands with giving pages back. [world stopped] */
+typedef struct service_look {
+    bool started; /* there is a background thread */
+    bool settled; /* the idle collection was made, and nothing allocated since */
+    unsigned quiet_seconds, idle_seconds; /* counted so far; of idle_seconds, 0: never */
+    size_t keep_bytes, used_bytes;        /* free pages that are kept for the goal; heap in use */
+    uint64_t age_ns, rest_ns;             /* of pages that go back; between looks while settled */
+} service_look;
+EBB__SHARED void ebb__service_look(service_look *look);
 
 /* --- Checks (verify.c) [world stopped]
  * ---------------------------------------------------------------- */

@@ -44,14 +44,22 @@ static size_t limit_room(size_t live) {
     return max_size(limit > taken ? limit - taken : 0, least);
 }
 
-void ebb__pace_set(size_t live) {
+void ebb__pace_parts(size_t live, goal_parts *parts) {
     int percent = atomic_load_explicit(&ebb__settings.percent, memory_order_relaxed);
-    size_t base = live + ebb__cycle_roots.bytes;
-    size_t room = percent < 0 ? SIZE_MAX / 2
-                              : max_size(base / 100 * (size_t)percent, ebb__settings.room_bytes);
-    size_t limit = limit_room(live);
-    bool bounded = percent >= 0 || limit != SIZE_MAX;
-    room = min_size(room, limit);
+    *parts = (goal_parts){.percent = percent,
+                          .live = live,
+                          .roots = ebb__cycle_roots.bytes,
+                          .by_least = ebb__settings.room_bytes,
+                          .by_limit = limit_room(live)};
+    if (percent >= 0) parts->by_percent = (live + parts->roots) / 100 * (size_t)percent;
+}
+
+void ebb__pace_set(size_t live) {
+    goal_parts parts;
+    ebb__pace_parts(live, &parts);
+    size_t room = parts.percent < 0 ? SIZE_MAX / 2 : max_size(parts.by_percent, parts.by_least);
+    bool bounded = parts.percent >= 0 || parts.by_limit != SIZE_MAX;
+    room = min_size(room, parts.by_limit);
     /* As much as the last cycles claimed beside, and half again, is kept for the next one. */
     size_t beside = max_size(pace.claimed_beside[0], pace.claimed_beside[1]);
     size_t reserve = min_size(max_size(beside + beside / 2, room / 8), room / 4 * 3);

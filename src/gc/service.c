@@ -98,6 +98,18 @@ static void *service_thread(void *unused) {
     return NULL;
 }
 
+void ebb__service_look(service_look *look) {
+    *look =
+        (service_look){.started = atomic_load_explicit(&service.started, memory_order_relaxed) != 0,
+                       .settled = service.settled,
+                       .quiet_seconds = service.quiet_ticks,
+                       .idle_seconds = (unsigned)ebb__settings.idle_seconds,
+                       .keep_bytes = pages_to_keep(),
+                       .used_bytes = heap_in_use(),
+                       .age_ns = AGE_NS,
+                       .rest_ns = QUIET_NS};
+}
+
 void ebb__service_need(void) {
     uint32_t none = 0;
     atomic_fetch_add_explicit(&service.work, 1, memory_order_release);

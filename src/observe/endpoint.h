@@ -89,6 +89,10 @@ typedef struct endpoint {
 /* ebb__endpoint_NAME, in the order of the index. */
 #define EBB__ENDPOINTS(X) \
  X(index)                 \
+ X(memory)                \
+ X(slack)                 \
+ X(gc)                    \
+ X(trim)                  \
  X(series)
 
 #define EBB__ENDPOINT_DECLARE(name) EBB__SHARED extern const endpoint ebb__endpoint_##name;

@@ -349,6 +349,7 @@ static void look_sum(memory_look *look) {
     out->outside_stacks = look->kinds[OUTSIDE_STACKS];
     out->outside_files = look->kinds[OUTSIDE_FILES];
     out->outside_other = look->kinds[OUTSIDE_OTHER];
+    out->malloc_free = min_size(out->malloc_free, out->outside_malloc);
     out->unexplained = 0;
     int64_t sum = 0;
     for (const memory_class *c = ebb__memory_classes; c->name; c++) sum += ebb__memory_of(out, c);

@@ -5,10 +5,15 @@
  * goal, STACKS MB stacks, ROOTS MB roots, N P name=value … */
 #include "hooks.h"
 
-static const char *const cause_names[CAUSE_COUNT] = {
+const char *const ebb__cause_names[CAUSE_COUNT] = {
     [CAUSE_FORCED] = "forced", [CAUSE_GROWTH] = "growth", [CAUSE_LIMIT] = "limit",
     [CAUSE_IDLE] = "idle",     [CAUSE_STRESS] = "stress",
 };
+
+const char *ebb__cycle_kind(const cycle_record *r) {
+    if (r->beside) return r->full ? "full" : "minor";
+    return r->full ? "full-stopped" : "minor-stopped";
+}
 
 /* A value in one word. */
 static const char *trace_word(const char *text, char word[64]) {
@@ -43,15 +48,12 @@ static void trace_print(const cycle_record *r) {
                (unsigned long long)r->number, (double)age / 1e9, share, ms(r->open_ns),
                ms(r->mark_ns), ms(r->pause_ns), ms(r->assist_ns), ms(r->cpu_ns), mb(r->heap_before),
                mb(r->heap_after), mb(r->live), goal, mb(r->stack_bytes), mb(r->root_bytes),
-               r->markers, cause_names[r->cause],
-               r->beside ? r->full ? "full" : "minor"
-               : r->full ? "full-stopped"
-                         : "minor-stopped",
-               ms(r->sweep_ns), ms(r->wait_ns), r->dirty_pages, r->dirty_last, r->rounds,
-               r->freed_bytes, r->footprint, ms(max_size(r->open_ns, r->pause_ns)), ms(r->stop_ns),
-               ms(r->look_ns), ms(r->roots_ns), ms(r->drain_ns),
-               (unsigned long long)r->finalizers_due, (unsigned long long)checked,
-               ebb__dirty_names[mode], *why ? ":" : "", trace_word(why, word));
+               r->markers, ebb__cause_names[r->cause], ebb__cycle_kind(r), ms(r->sweep_ns),
+               ms(r->wait_ns), r->dirty_pages, r->dirty_last, r->rounds, r->freed_bytes,
+               r->footprint, ms(max_size(r->open_ns, r->pause_ns)), ms(r->stop_ns), ms(r->look_ns),
+               ms(r->roots_ns), ms(r->drain_ns), (unsigned long long)r->finalizers_due,
+               (unsigned long long)checked, ebb__dirty_names[mode], *why ? ":" : "",
+               trace_word(why, word));
 }
 
 void ebb__trace_cycle(const cycle_record *record) {
