@@ -14,6 +14,10 @@ typedef struct command {
 /* The variables are command_NAME, in the order of the help. */
 #define COMMANDS(X) \
  X(tour)            \
+ X(rss)             \
+ X(slack)           \
+ X(trim)            \
+ X(gc)              \
  X(get)             \
  X(profile)         \
  X(diff)            \
