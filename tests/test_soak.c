@@ -41,6 +41,8 @@ static const soak_case soak_cases[] = {
     {"test_gc_finalizers", "storm", STANDS_STRESS | STANDS_PERCENT},
     {"test_gc_stats", "the_equations_hold_at_every_step", STANDS_STRESS | STANDS_PERCENT},
     {"test_gc_stats", "the_equations_hold_under_load", STANDS_STRESS | STANDS_PERCENT},
+    {"test_memory_classes", "adds_up_at_every_step", STANDS_STRESS | STANDS_PERCENT},
+    {"test_memory_classes", "adds_up_under_load", STANDS_STRESS | STANDS_PERCENT},
     {"test_gc_stop", "threads_come_and_go_beside_collections", STANDS_STRESS},
     {"test_lifecycle", "fork_amid_threads_at_work", STANDS_STRESS},
     {"test_lifecycle", "modules_come_and_go_beside_collections", STANDS_STRESS},

@@ -1,0 +1,148 @@
+#!/usr/bin/env bash
+# Planted faults of memory: each question's command names the culprit. docs/testing.md, "Planted
+# faults". Run by scripts/check; needs build/release, or the build directory in $1.
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 1
+source scripts/counting.bash
+
+build=${1:-build/release}
+ebb=$build/ebb
+runtime=$scratch/runtime
+mkdir -p "$runtime"
+export XDG_RUNTIME_DIR=$runtime
+
+# planted NAME [argument …]: starts the program, and waits until it is ready. Sets $pid.
+planted() {
+    local program=$scratch/$1 line
+    cc -std=gnu11 -O1 -g -Wall -Wextra -Iinclude "tests/observe/planted_$1.c" "$build/libebb.a" \
+        -pthread -lm -ldl -o "$program" || return 1
+    coproc held { exec "$program" "${@:2}" 2>"$scratch/errors"; }
+    pid=$held_PID
+    read -r -t 60 line <&"${held[0]}" && [ "$line" = ready ]
+}
+
+unplant() {
+    kill "$pid" 2>/dev/null
+    wait "$pid" 2>/dev/null
+}
+
+# The bytes of a class as `ebb rss` prints them.
+class_bytes() {
+    awk -v class="$2" '$5 == "%" && $6 == class { print $1; exit }' "$1"
+}
+
+# The class with most bytes but living objects.
+class_worst() {
+    awk '$5 == "%" && $6 != "live" && $6 != "rss" && $1 > most { most = $1; name = $6 }
+         END { print name }' "$1"
+}
+
+adds_up() {
+    awk '$5 == "%" && $6 == "rss" { rss = $1; exit }
+         $5 == "%" { sum += $1 } $5 == "%" && $6 == "unexplained" { rest = $1 < 0 ? -$1 : $1 }
+         END { print "sum", sum, "rss", rss, "unexplained", rest
+               exit !(sum == rss && rss > 0 && rest * 100 < rss) }' "$1"
+}
+
+says() {
+    grep -qE "$2" "$1" || { cat "$1"; echo "does not say: $2"; return 1; }
+}
+
+is() {
+    [ "$1" = "$2" ] || { echo "is \"$1\", not \"$2\""; return 1; }
+}
+
+at_least() {
+    [ "${1:-0}" -ge "$2" ] || { echo "is ${1:-nothing}, under $2"; return 1; }
+}
+
+question_1() {
+    local out=$scratch/rss.text
+    count "question 1: program" planted rss
+    count "question 1: ebb rss" "$ebb" rss "$pid"
+    "$ebb" rss "$pid" >"$out"
+    count "question 1: sums" adds_up "$out"
+    count "question 1: culprit" is "$(class_worst "$out")" free_slots
+    count "question 1: as much" at_least "$(class_bytes "$out" free_slots)" 35000000
+    count "question 1: remedy" says "$out" '^ *free_slots +are used first'
+    count "question 1: JSON" says <("$ebb" rss --json "$pid") '"unexplained":-?[0-9]+,"classes":'
+    unplant
+}
+
+question_5() {
+    local out=$scratch/slack.text
+    count "question 5: program" planted slack
+    "$ebb" slack "$pid" >"$out"
+    count "question 5: slices" says "$out" '30\.[0-9] MiB .* 1 +slices of point: ebb_clip'
+    count "question 5: maps" says "$out" ' 1 +maps sessions: ebb_map_compact; it was told ebb_map_grow_only'
+    count "question 5: worst first" says <(sed -n 4p "$out") 'slices of point'
+    count "question 5: JSON" says <("$ebb" slack --json "$pid") '"kind":"slices","name":"point"'
+    "$ebb" rss "$pid" >"$out"
+    count "question 5: rss agrees" at_least "$(class_bytes "$out" slice_tails)" 31000000
+    count "question 5: rss agrees, maps" at_least "$(class_bytes "$out" map_empty)" 10000000
+    unplant
+}
+
+question_6() {
+    local out=$scratch/gc.text trace=$scratch/gc.log
+    export EBB_DEBUG=gctrace=1
+    count "question 6: program" planted behind
+    unset EBB_DEBUG
+    "$ebb" gc "$pid" >"$out"
+    count "question 6: verdict" says "$out" '^Verdict: (behind|busy)\.'
+    count "question 6: goal" says "$out" '^Why this goal: the limit leaves'
+    count "question 6: JSON" says <("$ebb" gc --json "$pid") '"goal_by":"limit"'
+    unplant
+    cp "$scratch/errors" "$trace"
+    echo "gc 7 @0.1s nonsense" >>"$trace"
+    "$ebb" gc "$trace" >"$out"
+    count "question 6: log" says "$out" '^Verdict: (behind|busy)\.'
+    count "question 6: wrong line" says "$out" 'and [12] that are no whole lines'
+    count "question 6: causes" says "$out" '^Causes: .*[0-9]+ full'
+}
+
+question_7() {
+    local out=$scratch/trim.text
+    export EBB_GC=idle=off
+    count "question 7: program" planted trim
+    unset EBB_GC
+    "$ebb" trim --dry-run "$pid" >"$out"
+    count "question 7: kept" says "$out" '^Kept: up to [0-9.]+ MiB, because'
+    count "question 7: off" says "$out" '^The rest stays: collections of an idle program are off'
+    count "question 7: free" says "$out" 'Free pages of process [0-9]+: (4|5)[0-9.]+ MiB resident'
+    "$ebb" trim "$pid" >"$out"
+    count "question 7: went back" at_least "$(awk '{ print $1; exit }' "$out")" 45000000
+    "$ebb" trim --dry-run "$pid" >"$out"
+    count "question 7: nothing left" says "$out" 'Free pages of process [0-9]+: [0-9.]+ (B|KiB) res'
+    unplant
+}
+
+question_8() {
+    local out=$scratch/outside.text file=$scratch/planted.data
+    count "question 8: program" planted outside "$file"
+    "$ebb" rss --outside "$pid" >"$out"
+    count "question 8: sums" adds_up "$out"
+    count "question 8: culprit" is "$(class_worst "$out")" outside_files
+    count "question 8: its name" says "$out" "48\.0 MiB .* file +.*planted\.data$"
+    count "question 8: malloc" at_least "$(class_bytes "$out" outside_malloc)" 25000000
+    unplant
+}
+
+wrong_arguments() {
+    local command
+    for command in rss slack gc trim; do
+        count "ebb $command without a process" is "$("$ebb" $command 2>/dev/null; echo $?)" 2
+        count "ebb $command of nobody" is "$("$ebb" $command 999999999 2>/dev/null; echo $?)" 1
+        count "ebb $command --help" says <("$ebb" $command --help) '^Example:'
+    done
+    count "ebb gc of no file" is "$("$ebb" gc /nonexistent/log 2>/dev/null; echo $?)" 1
+    count "ebb gc of an empty log" says <("$ebb" gc /dev/null) 'There is no line of the trace'
+}
+
+question_1
+question_5
+question_6
+question_7
+question_8
+wrong_arguments
+count_end
