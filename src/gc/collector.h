@@ -191,8 +191,8 @@ EBB__SHARED extern _Atomic(uint64_t) ebb__cycle_count; /* relaxed */
 /* Makes a cycle, in the calling thread. full: all that is unreachable goes, not only the young. */
 EBB__SHARED int ebb__collect(enum cause cause, bool full);
 
-/* Has the collector's thread make a cycle, unless one is under way. */
-EBB__SHARED void ebb__cycle_ask(void);
+/* Has the collector's thread make a cycle, unless one was made since there were so many. */
+EBB__SHARED void ebb__cycle_ask(uint64_t made);
 
 enum phase { PHASE_IDLE, PHASE_BEGIN, PHASE_MARK, PHASE_READY, PHASE_SWEEP };
 EBB__SHARED enum phase ebb__cycle_phase(void);

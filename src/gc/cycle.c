@@ -475,11 +475,11 @@ static void *background_thread(void *unused) {
     return NULL;
 }
 
-void ebb__cycle_ask(void) {
-    uint32_t none = 0;
-    uint32_t made = (uint32_t)atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed);
-    if (atomic_load_explicit(&background.asked, memory_order_relaxed) == (made | ASKED)) return;
-    atomic_store_explicit(&background.asked, made | ASKED, memory_order_release);
+void ebb__cycle_ask(uint64_t made) {
+    uint32_t none = 0, ask = (uint32_t)made | ASKED;
+    if (made != atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed)) return;
+    if (atomic_load_explicit(&background.asked, memory_order_relaxed) == ask) return;
+    atomic_store_explicit(&background.asked, ask, memory_order_release);
     ebb__os_wake(&background.asked, true);
     if (!atomic_compare_exchange_strong_explicit(&background.started, &none, 1,
                                                  memory_order_acq_rel, memory_order_relaxed))

@@ -292,13 +292,27 @@ static bool held_note(const span *s) {
     return room;
 }
 
-/* A word of a root: true when it refers to such an object, which is seen to. */
+/* The second time, in the stop: what it refers to may have been marked with a hint. */
+static bool root_marks(marker *m, span *s) {
+    if (atomic_load_explicit(&s->held, memory_order_relaxed) == HELD_NOT) return false;
+    if (mark_set(span_mark_bits(s), 1)) {
+        m->bytes += s->stride;
+        m->objects++;
+    }
+    return true;
+}
+
+/* A word of a root: true when it refers to such an object, which is seen to, or to none: one that
+ * comes to lie there later is not meant. A hint never marks one: a stale word would be enough to
+ * make it old. */
 static bool root_holds(marker *m, uintptr_t word) {
     uint32_t index;
     span *s = ebb__span_at(word);
-    if (!s || s->state != SPAN_LARGE || s->age > 0 || !span_find(s, word, &index)) return false;
+    if (!s || !span_find(s, word, &index)) return true;
+    if (s->state != SPAN_LARGE) return false;
     if (ebb__extents_on && s->bin->layout->use == EBB__USE_SLICE) return false;
     if (atomic_load_explicit(&span_mark_bits(s)[0], memory_order_relaxed) & 1) return true;
+    if (s->age > 0 && !pool.beside) return root_marks(m, s);
     uint8_t want = pool.beside ? HELD_HINT : HELD_STOP;
     uint8_t was = atomic_load_explicit(&s->held, memory_order_relaxed);
     do

@@ -17,8 +17,9 @@ static struct {
     uint64_t marked[2];         /* bytes that the last minor and full one marked [owner] */
     size_t claimed_beside[2];   /* bytes that were claimed while they did [owner] */
     _Atomic(uint64_t) assist_ns, wait_ns; /* relaxed */
-    uint64_t yield_first; /* bytes freed by the first minor cycle after a full one [owner] */
-    bool poor;            /* minor cycles do not pay any more [owner] */
+    double yield_first; /* part of what was claimed that the first minor cycle after a full one
+                         * found dead; 0: there was none yet [owner] */
+    bool poor;          /* minor cycles do not pay any more [owner] */
     _Atomic(uint64_t) vain_since_ns, vain_cost_ns; /* cycles at the limit that gave little */
     _Atomic(uint32_t) vain;                        /* how many in a row; relaxed, as the others */
 } pace;
@@ -97,14 +98,15 @@ void ebb__pace_begin(const cycle_record *r) {
     atomic_store_explicit(&pace.begun_at, claimed_now(), memory_order_relaxed);
 }
 
-/* A minor cycle pays while it frees a third of what the first one after a full one did. */
+/* A minor cycle pays while it frees a third of what the first one after a full one did, of as much
+ * claimed: one that came early has little to free. */
 static void yield_note(const cycle_record *r, size_t marked, size_t claimed) {
-    size_t yield = claimed > marked ? claimed - marked : 0;
+    double yield = claimed > marked ? (double)(claimed - marked) / (double)claimed : 0;
     if (r->full) {
         pace.yield_first = 0;
         pace.poor = false;
     } else if (pace.yield_first == 0) {
-        pace.yield_first = max_size(yield, 1);
+        pace.yield_first = yield + 1e-9;
     } else {
         pace.poor = yield < pace.yield_first / 3;
     }
@@ -148,6 +150,18 @@ static bool ahead(size_t bytes) {
     return claimed > bytes && claimed > (phase == PHASE_MARK ? allowed(room) : room);
 }
 
+/* Before looking at what was claimed, which a cycle takes back to nothing: then a look that is of
+ * before a cycle has a count of before it too. */
+static uint64_t cycles_made(void) {
+    return atomic_load_explicit(&ebb__cycle_count, memory_order_acquire);
+}
+
+static bool claim_due(size_t bytes) {
+    size_t claimed = claimed_now();
+    size_t trigger = atomic_load_explicit(&ebb__cycle.trigger, memory_order_relaxed);
+    return claimed + bytes > trigger && claimed > 0;
+}
+
 /* An allocation that is to be paced, and the number of cycles when it came. */
 typedef struct claim {
     size_t bytes;
@@ -159,7 +173,7 @@ typedef struct claim {
 static bool claim_beyond(const claim *c) {
     size_t room = atomic_load_explicit(&ebb__cycle.room, memory_order_relaxed);
     size_t claimed = claimed_now();
-    bool waited = atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed) != c->since;
+    bool waited = cycles_made() != c->since;
     return claimed > 0 && claimed + (waited ? 0 : c->bytes) > room;
 }
 
@@ -182,8 +196,10 @@ static void claim_ahead(uintptr_t sp, void *arg) {
 static void claim_unanswered(uintptr_t sp, void *arg) {
     uint64_t start = ebb__os_now_ns();
     (void)sp;
-    while (ebb__cycle_phase() == PHASE_IDLE && claim_beyond(arg)) {
-        ebb__cycle_ask();
+    for (;;) {
+        uint64_t made = cycles_made();
+        if (ebb__cycle_phase() != PHASE_IDLE || !claim_beyond(arg)) break;
+        ebb__cycle_ask(made);
         if (!ebb__cycle_await() && ebb__os_now_ns() - start > 20000000 &&
             ebb__collect(CAUSE_GROWTH, false) != 0)
             break;
@@ -193,20 +209,20 @@ static void claim_unanswered(uintptr_t sp, void *arg) {
 
 /* False: the cycle is made already. */
 static bool claim_begin(claim *c) {
+    uint64_t made = cycles_made();
+    if (!claim_due(c->bytes)) return true; /* there was one just now */
     if (!ebb__dirty_wanted() || ebb__pace_small()) {
         ebb__collect(CAUSE_GROWTH, false);
         return false;
     }
-    ebb__cycle_ask();
+    ebb__cycle_ask(made);
     if (claim_beyond(c)) ebb__os_with_registers(claim_unanswered, c);
     return true;
 }
 
 bool ebb__pace_claim(size_t bytes) {
-    size_t claimed = claimed_now();
-    size_t trigger = atomic_load_explicit(&ebb__cycle.trigger, memory_order_relaxed);
-    if (EBB__LIKELY(claimed + bytes <= trigger) || claimed == 0) return true;
-    claim c = {bytes, atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed)};
+    if (EBB__LIKELY(!claim_due(bytes))) return true;
+    claim c = {bytes, cycles_made()};
     do {
         if (ebb__cycle_phase() == PHASE_IDLE && !claim_begin(&c)) return true;
         if (ahead(bytes)) ebb__os_with_registers(claim_ahead, &c);

@@ -22,10 +22,12 @@ static struct {
     bool settled; /* an idle collection was made since the program last worked */
 } service;
 
+/* Not while a cycle runs: the program may be waiting for it. */
 static bool program_quiet(void) {
     size_t claimed = atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
     uint64_t cycles = atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed);
-    bool quiet = claimed == service.claimed && cycles == service.cycles;
+    bool quiet = claimed == service.claimed && cycles == service.cycles &&
+                 ebb__cycle_phase() == PHASE_IDLE;
     service.claimed = claimed;
     service.cycles = cycles;
     return quiet;
