@@ -59,6 +59,12 @@ EBB__INLINE size_t max_size(size_t a, size_t b) {
     return a > b ? a : b;
 }
 
+/* How many bits are set. A call of the compiler's library on many processors, and most words here
+ * are full or empty. */
+EBB__INLINE uint32_t bits_in(uint64_t word) {
+    return word + 1 <= 1 ? (uint32_t)(word & 64) : (uint32_t)__builtin_popcountll(word);
+}
+
 /* floor(log2(n)), n > 0. */
 EBB__INLINE unsigned log2_floor(size_t n) {
     return 63u - (unsigned)__builtin_clzll((unsigned long long)n);

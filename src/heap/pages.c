@@ -76,8 +76,7 @@ static void resident_put(uint32_t word, uint64_t bits) {
 
 static uint32_t resident_count(uint32_t first, uint32_t pages) {
     uint32_t count = 0;
-    RESIDENT_EACH (first, pages, word, mask)
-        count += (uint32_t)__builtin_popcountll(resident_word(word) & mask);
+    RESIDENT_EACH (first, pages, word, mask) count += bits_in(resident_word(word) & mask);
     return count;
 }
 

@@ -62,7 +62,7 @@ static uint32_t bits_find(_Atomic(uint64_t) *bits, uint32_t from, uint32_t to, b
 static uint32_t bits_count(_Atomic(uint64_t) *bits, uint32_t count) {
     uint32_t n = 0;
     for (uint32_t w = 0; w * 64 < count; w++)
-        n += (uint32_t)__builtin_popcountll(atomic_load_explicit(&bits[w], memory_order_relaxed));
+        n += bits_in(atomic_load_explicit(&bits[w], memory_order_relaxed));
     return n;
 }
 
@@ -141,8 +141,8 @@ static void span_clean(span *s, uint32_t from, uint32_t to, uint32_t *kept) {
         uint64_t keep = live;
         if (from < (w + 1) * 64 && to > w * 64) keep |= bits_mask(w, from, to);
         keep &= have;
-        *kept += (uint32_t)__builtin_popcountll(keep);
-        freed += (uint32_t)__builtin_popcountll(have & ~keep);
+        *kept += bits_in(keep);
+        freed += bits_in(have & ~keep);
         if (have != keep) atomic_store_explicit(&alloc[w], keep, memory_order_relaxed);
         if (live & ~keep) atomic_store_explicit(&mark[w], live & keep, memory_order_relaxed);
     }

@@ -97,6 +97,16 @@ void ebb__os_huge(void *start, size_t size, bool wanted) {
     madvise(start, size, wanted ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
+/* How many pages at the start of a list are not resident, in eights. */
+static size_t pages_empty(const unsigned char *resident, size_t pages) {
+    size_t i = 0;
+    for (uint64_t eight; i + 8 <= pages; i += 8) {
+        memcpy(&eight, resident + i, 8);
+        if (eight & 0x0101010101010101u) break;
+    }
+    return i;
+}
+
 void *ebb__os_resident(void *start, void *end, void **stop) {
     enum { BATCH = 512 };
     unsigned char resident[BATCH];
@@ -110,6 +120,12 @@ void *ebb__os_resident(void *start, void *end, void **stop) {
         size_t pages = (bytes + page - 1) / page;
         if (swaps || mincore(p, bytes, resident) != 0) memset(resident, 1, pages);
         for (size_t i = 0; i < pages; i++, p += page) {
+            if (!found) { /* the rest of an array is often empty: eight at a time */
+                size_t empty = pages_empty(resident + i, pages - i);
+                i += empty;
+                p += empty * page;
+                if (i == pages) break;
+            }
             bool here = resident[i] & 1;
             if (here && !found) found = p;
             if (here || !found) continue;
