@@ -386,6 +386,33 @@ TEST(rss_is_the_process_s) {
     CHECK(stats.rss + 4 * MIB > rss && stats.rss < rss + 4 * MIB);
 }
 
+/* What needs no walk is the same, and nobody is stopped for it. */
+TEST(the_brief_ones_agree) {
+    struct ebb_stats full, brief;
+    uint64_t stops[4096];
+    ebb_stats_brief(&brief);
+    CHECK_EQ(brief.cycles, 0);
+    for (size_t i = 0; i < 20000; i++) held[i] = ebb_alloc(100);
+    CHECK_EQ(ebb_collect(), 0);
+    usleep(200000); /* the threads that this started have their records */
+    ebb_stats(&full);
+    size_t count = ebb_pauses(stops, 4096);
+    ebb_stats_brief(&brief);
+    CHECK_EQ(ebb_pauses(stops, 4096), count);
+    CHECK_EQ(brief.mapped, full.mapped);
+    CHECK_EQ(brief.heap_used, full.heap_used);
+    CHECK_EQ(brief.heap_free, full.heap_free);
+    CHECK_EQ(brief.heap_returned, full.heap_returned);
+    CHECK_EQ(brief.goal, full.goal);
+    CHECK_EQ(brief.marked_live, full.marked_live);
+    CHECK_EQ(brief.cycles, full.cycles);
+    CHECK(brief.live >= brief.marked_live && brief.live <= full.live + MIB);
+    CHECK_EQ(brief.live_objects + brief.alloc_objects + brief.dead, 0);
+    DIES("ebb_stats_brief") {
+        ebb_stats_brief(NULL);
+    }
+}
+
 TEST(pauses_are_kept_newest_first) {
     struct ebb_stats st;
     uint64_t ns[8] = {0};

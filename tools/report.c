@@ -65,15 +65,13 @@ void *report_need(void *p) {
     exit(EXIT_FAILURE);
 }
 
-/* ebb_stats looks at every object of a map: ticks take a tenth of the time at most. */
 void report_tick(size_t done, size_t total, const char *label) {
     uint64_t start_ns = sample_now_ns();
     if (start_ns < report_next_ns) return;
     struct ebb_stats stats;
-    ebb_stats(&stats);
+    ebb_stats_brief(&stats);
     printf("heap %" PRIu64 "\nprogress %zu %zu %s\n", stats.heap_used, done, total, label);
-    uint64_t end_ns = sample_now_ns(), pause_ns = 10 * (end_ns - start_ns);
-    report_next_ns = end_ns + (pause_ns > REPORT_TICK_NS ? pause_ns : REPORT_TICK_NS);
+    report_next_ns = start_ns + REPORT_TICK_NS;
 }
 
 __attribute__((noinline)) static void report_clear_stack(void) {

@@ -70,21 +70,24 @@ struct heap_watch {
     uint64_t used_peak_bytes, goal_peak_bytes, over_peak_bytes;
 };
 
-/* ebb_stats stops the program, so the time that it takes decides when it is asked again. */
+/* How the heap is asked. While iterations are counted without stopping the program; afterwards
+ * exactly, which stops it: so the time that it takes decides when it is asked again. */
 struct heap_pace {
+    void (*ask)(struct ebb_stats *);
     uint64_t least_ns, times;
 };
 
-/* While iterations are counted, 2 % of the time at most; afterwards as often as need be. */
-static const struct heap_pace heap_sparse = {250 * 1000 * 1000, 50};
-static const struct heap_pace heap_dense = {5 * 1000 * 1000, 3};
+static const struct heap_pace heap_sparse = {ebb_stats_brief, 250 * 1000 * 1000, 0};
+static const struct heap_pace heap_dense = {ebb_stats, 5 * 1000 * 1000, 3};
 
 /* Returns how long it took. */
-static uint64_t heap_watch_once(struct heap_watch *watch) {
+static uint64_t heap_watch_once(struct heap_watch *watch, void (*ask)(struct ebb_stats *)) {
     struct ebb_stats now;
     uint64_t start_ns = sample_now_ns();
-    ebb_stats(&now);
-    uint64_t took_ns = sample_now_ns() - start_ns, held = now.heap_used - now.dead;
+    ask(&now);
+    bool exact = now.live_objects > 0;
+    uint64_t took_ns = sample_now_ns() - start_ns;
+    uint64_t held = exact ? now.heap_used - now.dead : now.live;
     if (now.heap_used > watch->used_peak_bytes) watch->used_peak_bytes = now.heap_used;
     if (now.goal > watch->goal_peak_bytes) watch->goal_peak_bytes = now.goal;
     if (held > now.goal && held - now.goal > watch->over_peak_bytes) {
@@ -99,7 +102,7 @@ static void heap_watch_workers(struct heap_watch *watch, double seconds,
     uint64_t start_ns = sample_now_ns(), length_ns = (uint64_t)(seconds * 1e9);
     uint64_t past_ns = 0;
     while (past_ns < length_ns) {
-        uint64_t pause_ns = pace->times * heap_watch_once(watch);
+        uint64_t pause_ns = pace->times * heap_watch_once(watch, pace->ask);
         if (pause_ns < pace->least_ns) pause_ns = pace->least_ns;
         if (pause_ns > length_ns - past_ns) pause_ns = length_ns - past_ns;
         struct timespec pause = {(time_t)(pause_ns / 1000000000), (long)(pause_ns % 1000000000)};

@@ -69,6 +69,12 @@ struct ebb_stats {
  * walk the spans. */
 EBB_API void ebb_stats(struct ebb_stats *out);
 
+/* Fills *out with what is known without a walk, for those who ask often: all but what is inside
+ * heap_used, what was allocated, and maps, which is 0; live is what the last cycle found reachable
+ * and what threads took since, in runs of some KiB.
+ * Threads: any.   Collects: never, and stops nobody. */
+EBB_API void ebb_stats_brief(struct ebb_stats *out);
+
 /* The lengths of the latest stops of the world, newest first, in nanoseconds: at most room of them,
  * and no more than the 4096 that are remembered.   Returns: how many were written.   Threads: any.
  * Collects: never. */

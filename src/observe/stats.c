@@ -1,4 +1,5 @@
-/* stats.c - ebb_stats: every byte that Ebb has mapped, in one stop. docs/design.md, "Statistics".
+/* stats.c - ebb_stats: every byte that Ebb has mapped, in one stop; and what is known without one.
+ * docs/design.md, "Statistics".
  *
  * Pages are counted by the zones, objects by their bits, so the classes add up by construction of
  * the heap, not of this file: what the walk finds is checked against what the zones say. */
@@ -8,14 +9,13 @@
 
 /* Objects that are not known to be dead, and those that are allocated. */
 static uint64_t bits_total(const span *s, uint64_t *allocated) {
+    bool unswept = span_unswept(s);
     uint64_t n = 0;
     *allocated = 0;
-    for (uint32_t w = 0; w * 64 < s->count; w++) {
-        n += (uint64_t)__builtin_popcountll(span_live_bits(s, w));
-        *allocated += (uint64_t)__builtin_popcountll(
-            atomic_load_explicit(&span_alloc_bits(s)[w], memory_order_relaxed));
-    }
-    return n;
+    for (uint32_t w = 0; w * 64 < s->count; w++)
+        *allocated += bits_in(atomic_load_explicit(&span_alloc_bits(s)[w], memory_order_relaxed));
+    for (uint32_t w = 0; unswept && w * 64 < s->count; w++) n += bits_in(span_live_bits(s, w));
+    return unswept ? n : *allocated;
 }
 
 static void stats_spans(struct ebb_stats *out) {
@@ -50,10 +50,12 @@ static void stats_threads(struct ebb_stats *out) {
 
 static void stats_zones(struct ebb_stats *out) {
     for (int i = 0; i < ZONE_COUNT; i++) {
-        const zone *z = &ebb__space.zones[i];
+        zone *z = &ebb__space.zones[i];
+        ebb__critical_lock(&z->lock);
         out->heap_used += (uint64_t)z->in_use_pages << PAGE_SHIFT;
         out->heap_free += (uint64_t)z->resident_free_pages << PAGE_SHIFT;
         out->heap_returned += (uint64_t)(z->free_pages - z->resident_free_pages) << PAGE_SHIFT;
+        ebb__critical_unlock(&z->lock);
     }
     out->metadata = atomic_load_explicit(&ebb__os_mapped[OS_METADATA], memory_order_relaxed);
     out->offheap = atomic_load_explicit(&ebb__os_mapped[OS_OFFHEAP], memory_order_relaxed);
@@ -105,12 +107,27 @@ static void stats_stopped(const root_set *roots, void *arg) {
     out->tail_waste = out->heap_used - out->live - out->dead - out->slots_free;
 }
 
+/* False for a null pointer. */
+static bool stats_begin(struct ebb_stats *out, const char *call) {
+    if (out)
+        memset(out, 0, sizeof *out);
+    else
+        ebb__misuse(EBB_EINVAL, call, "the pointer is null");
+    return out != NULL;
+}
+
+void ebb_stats_brief(struct ebb_stats *out) {
+    if (!stats_begin(out, "ebb_stats_brief") || !ebb__heap_start()) return;
+    ebb__os_lock(&ebb__collector_lock);
+    stats_zones(out);
+    stats_collector(out);
+    ebb__os_unlock(&ebb__collector_lock);
+    out->live = out->marked_live + atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
+    out->rss = ebb__os_rss();
+}
+
 void ebb_stats(struct ebb_stats *out) {
-    if (!out) {
-        ebb__misuse(EBB_EINVAL, "ebb_stats", "the pointer is null");
-        return;
-    }
-    memset(out, 0, sizeof *out);
+    if (!stats_begin(out, "ebb_stats")) return;
     if (ebb__with_world_stopped(stats_stopped, out) != 0) stats_stopped(NULL, out);
     out->rss = ebb__os_rss();
 }
