@@ -21,6 +21,7 @@ typedef struct command {
  X(get)             \
  X(profile)         \
  X(diff)            \
+ X(why)             \
  X(symbolize)
 
 #define COMMAND_DECLARE(name) extern const command command_##name;

@@ -122,6 +122,10 @@ EBB__SHARED void ebb__roots_start(void);
  * the calling thread's own stack begins. False without memory for the list. */
 EBB__SHARED bool ebb__roots_gather(root_set *roots, const os_ranges *segments, uintptr_t sp);
 
+/* Whether an address on a thread's own stack is that of its thread-local storage. In a stop, or in
+ * a copy of the process that was made in one: tid is known then, or was the stopper's. */
+EBB__SHARED bool ebb__roots_in_storage(int tid, uintptr_t address);
+
 /* Lists static and added roots, while the program runs: what it names may go away at any time. */
 EBB__SHARED bool ebb__roots_hints(root_set *roots, const os_ranges *segments);
 

@@ -189,6 +189,21 @@ static bool threads_take(root_set *roots, uintptr_t sp) {
     return true;
 }
 
+bool ebb__roots_in_storage(int tid, uintptr_t address) {
+    size_t room;
+    const stopped_thread *table = ebb__world_threads(&room);
+    uintptr_t tp = ebb__os_thread_pointer();
+    os_ranges list = {0};
+    bool found = false;
+    for (size_t i = 0; i < room; i++)
+        if (table[i].tid == tid && table[i].sp) tp = table[i].tp;
+    ebb__os_thread_storage(tp, tp, &roots_mappings, &list);
+    for (size_t i = 0; i < list.count; i++)
+        found |= address >= list.items[i].start && address < list.items[i].end;
+    if (list.items) ebb__os_unmap(list.items, list.room * sizeof(os_range), OS_METADATA);
+    return found;
+}
+
 /* [start, end) less the excluded ranges from the i-th on. */
 static bool segment_take(root_set *roots, uintptr_t start, uintptr_t end, size_t i) {
     for (; i < roots_count && start < end; i++) {

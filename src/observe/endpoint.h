@@ -93,7 +93,9 @@ typedef struct endpoint {
  X(slack)                 \
  X(gc)                    \
  X(trim)                  \
- X(series)
+ X(series)                \
+ X(why)                   \
+ X(retainers)
 
 #define EBB__ENDPOINT_DECLARE(name) EBB__SHARED extern const endpoint ebb__endpoint_##name;
 EBB__ENDPOINTS(EBB__ENDPOINT_DECLARE)

@@ -31,17 +31,34 @@ void *ebb__graph_memory(size_t bytes) {
 
 /* --- Numbers -------------------------------------------------------------------------------- */
 
-/* As a sweep would leave it, nothing marked. */
+/* As a sweep would leave it. */
 static void span_reset(span *s) {
-    for (uint32_t w = 0; w * 64 < s->count; w++) {
-        uint64_t live = span_live_bits(s, w);
-        _Atomic(uint64_t) *alloc = &span_alloc_bits(s)[w], *mark = &span_mark_bits(s)[w];
-        if (atomic_load_explicit(alloc, memory_order_relaxed) != live)
-            atomic_store_explicit(alloc, live, memory_order_relaxed);
-        if (atomic_load_explicit(mark, memory_order_relaxed))
-            atomic_store_explicit(mark, 0, memory_order_relaxed);
-    }
+    for (uint32_t w = 0; w * 64 < s->count && span_unswept(s); w++)
+        atomic_store_explicit(&span_alloc_bits(s)[w], span_live_bits(s, w), memory_order_relaxed);
+    if (span_unswept(s))
+        atomic_store_explicit(&s->swept, atomic_load_explicit(&ebb__epoch, memory_order_relaxed),
+                              memory_order_relaxed);
     if (s->extents) s->extents = 0;
+}
+
+static size_t marks_bytes(int zone) {
+    return (size_t)ebb__space.zones[zone].used_pages * BITMAP_BYTES;
+}
+
+/* Marks of our own take the place of the collector's: they come zeroed, on huge pages. */
+static bool marks_open(graph *g) {
+    size_t pages = ebb__space.zone_bytes >> PAGE_SHIFT;
+    char *table = ebb__os_reserve(2 * pages * BITMAP_BYTES, HUGE_PAGE);
+    if (!table) return false;
+    for (int i = 0; i < ZONE_COUNT; i++) {
+        size_t bytes = round_up(marks_bytes(i), HUGE_PAGE);
+        g->marks[i] = table + (size_t)ebb__space.zones[i].first_page * BITMAP_BYTES;
+        if (bytes == 0) continue;
+        if (ebb__os_commit(g->marks[i], bytes, OS_METADATA) != 0) return false;
+        ebb__os_huge(g->marks[i], bytes, true);
+    }
+    ebb__space.mark = (_Atomic(uint64_t) *)(void *)table;
+    return true;
 }
 
 static bool roots_number(graph *g) {
@@ -77,12 +94,13 @@ bool ebb__graph_open(graph *g, const snapshot *snap) {
     }
     ebb__extents_forked(); /* another thread may have been at its tables */
     ebb__extents_begin();
-    return roots_number(g) && graph_tables(g);
+    return marks_open(g) && roots_number(g) && graph_tables(g);
 }
 
 void ebb__graph_forget(graph *g) {
     for (uint32_t n = 1; n < ebb__space.span_count; n++)
-        if (span_at(n)->state >= SPAN_SMALL) span_reset(span_at(n));
+        if (span_at(n)->extents) span_at(n)->extents = 0;
+    for (int i = 0; i < ZONE_COUNT; i++) memset(g->marks[i], 0, marks_bytes(i));
     ebb__extents_begin();
     g->found = (graph_sum){0, 0};
     g->note = false;
@@ -185,15 +203,43 @@ static void graph_mark(graph *g, uint64_t slot, uintptr_t word) {
     if (s->zone == ZONE_SCAN) waiting_put(g, object, 0);
 }
 
-static inline void graph_meet(graph *g, uintptr_t at, uintptr_t word) {
-    if (word - ebb__space.base >= 2 * ebb__space.zone_bytes) return;
-    size_t page = (word - ebb__space.base) >> PAGE_SHIFT;
-    __builtin_prefetch(&ebb__space.span_of[page]);
-    __builtin_prefetch(&ebb__space.mark[page * BITMAP_WORDS]);
-    __builtin_prefetch(&ebb__space.alloc[page * BITMAP_WORDS]);
-    struct graph_ring *place = &g->ring[g->ring_at++ % GRAPH_RING], turn = *place;
-    *place = (struct graph_ring){word, at / 8 + g->bias};
+/* The first stage knows the page, the second the span, the third the object: each asks for what the
+ * next one needs. */
+static inline void ring_ask(graph *g, uint32_t at) {
+    struct graph_ring *far = &g->ring[(at - GRAPH_STAGE) % GRAPH_RING];
+    struct graph_ring *near = &g->ring[(at - 2 * GRAPH_STAGE) % GRAPH_RING];
+    if (far->word) {
+        size_t page = (far->word - ebb__space.base) >> PAGE_SHIFT;
+        uint32_t n = atomic_load_explicit(&ebb__space.span_of[page], memory_order_relaxed);
+        __builtin_prefetch(&ebb__space.spans[n]);
+        __builtin_prefetch(&g->first[n]);
+    }
+    const span *s = near->word ? ebb__span_at(near->word) : NULL;
+    if (!s) {
+        near->word = 0;
+        return;
+    }
+    near->index = s->state == SPAN_SMALL ? span_index(s, near->word) : 0;
+    __builtin_prefetch(&span_mark_bits(s)[near->index / 64]);
+    __builtin_prefetch(&span_alloc_bits(s)[near->index / 64]);
+    if (g->note) __builtin_prefetch(&g->from.low[graph_number(g, s, near->index)]);
+}
+
+static inline void ring_step(graph *g, struct graph_ring next) {
+    uint32_t at = g->ring_at++;
+    struct graph_ring *place = &g->ring[at % GRAPH_RING], turn = *place;
+    *place = next;
+    ring_ask(g, at);
     if (turn.word) graph_mark(g, turn.slot, turn.word);
+}
+
+static inline void graph_meet(graph *g, uintptr_t at, uintptr_t word) {
+    uintptr_t offset = word - ebb__space.base;
+    if (offset >= 2 * ebb__space.zone_bytes) return;
+    const zone *z = &ebb__space.zones[offset >= ebb__space.zone_bytes];
+    if ((uint32_t)(offset >> PAGE_SHIFT) - z->first_page >= z->used_pages) return; /* no tables */
+    __builtin_prefetch(&ebb__space.span_of[offset >> PAGE_SHIFT]);
+    ring_step(g, (struct graph_ring){word, at / 8 + g->bias, 0});
 }
 
 /* A slice field keeps what it reaches. */
@@ -232,10 +278,8 @@ static void graph_scan(graph *g, uintptr_t address, bool array) {
 static bool ring_drain(graph *g) {
     bool any = false;
     for (int i = 0; i < GRAPH_RING; i++) {
-        struct graph_ring turn = g->ring[g->ring_at % GRAPH_RING];
-        g->ring[g->ring_at++ % GRAPH_RING].word = 0;
-        if (turn.word) graph_mark(g, turn.slot, turn.word);
-        any |= turn.word != 0;
+        any |= g->ring[g->ring_at % GRAPH_RING].word != 0;
+        ring_step(g, (struct graph_ring){0});
     }
     return any;
 }
@@ -270,6 +314,17 @@ void ebb__graph_walk(graph *g, bool precise) {
         ebb__finalizers_roots(graph_extra, g);
     }
     graph_drain(g);
+}
+
+bool ebb__graph_sums(graph *g, const snapshot *s, graph_sum *all, graph_sum *doubtful) {
+    if (!ebb__graph_open(g, s)) return false;
+    ebb__graph_walk(g, true);
+    *doubtful = g->found;
+    ebb__graph_walk(g, false);
+    *all = g->found;
+    doubtful->objects = all->objects - doubtful->objects;
+    doubtful->bytes = all->bytes - doubtful->bytes;
+    return !g->failed;
 }
 
 /* --- Questions ------------------------------------------------------------------------------ */

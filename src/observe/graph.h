@@ -27,7 +27,7 @@ typedef struct graph_sum {
 } graph_sum;
 
 struct graph_queue_piece;
-enum { GRAPH_RING = 16 };
+enum { GRAPH_RING = 32, GRAPH_STAGE = 8 };
 
 typedef struct graph {
     const snapshot *snap;
@@ -42,11 +42,13 @@ typedef struct graph {
     uint64_t *target;
     bool around; /* do not go to targets: what is found then does not need them */
     /* The walk. */
-    bool note;     /* fill `from` */
-    uint64_t bias; /* of what is scanned: slot number = address / 8 + bias */
+    char *marks[ZONE_COUNT]; /* of each zone, in place of the collector's */
+    bool note;               /* fill `from` */
+    uint64_t bias;           /* of what is scanned: slot number = address / 8 + bias */
     struct graph_ring {
-        uintptr_t word;
+        uintptr_t word; /* 0: an empty place */
         uint64_t slot;
+        uint32_t index; /* of the object in its span, from the second stage on */
     } ring[GRAPH_RING];
     uint32_t ring_at;
     struct graph_queue_piece *head, *tail, *spare;
@@ -99,6 +101,10 @@ EBB__INLINE bool graph_bit(const uint64_t *bits, uint64_t n) {
 EBB__INLINE void graph_bit_set(uint64_t *bits, uint64_t n) {
     bits[n / 64] |= (uint64_t)1 << (n % 64);
 }
+
+/* Walks everything: all that is reachable, and of it what only stacks, registers and thread-local
+ * storage lead to. False without memory. */
+EBB__SHARED bool ebb__graph_sums(graph *g, const snapshot *s, graph_sum *all, graph_sum *doubtful);
 
 /* Zeroed memory of the child's, never given back; null without. */
 EBB__SHARED void *ebb__graph_memory(size_t bytes);

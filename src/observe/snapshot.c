@@ -192,13 +192,13 @@ static const char *stream_follow(stream *in, frames *f, uint64_t until_ns) {
 static void stream_end(struct snapshot_call *call, frames *f, const char *why) {
     int status = ebb__os_child_end(&call->stream.child);
     if (!why) return;
-    ebb__reply_flush(f->to);
+    bool begun = f->to->begun;
     if (strcmp(why, "its process died") == 0)
         ebb__reply_error(f->to, 500, "the snapshot failed: its process ended with status %d",
                          status);
     else
         ebb__reply_error(f->to, 503, "the snapshot was given up: %s", why);
-    f->to->failed = true;
+    if (begun) f->to->failed = true;
 }
 
 /* --- Making one ----------------------------------------------------------------------------- */

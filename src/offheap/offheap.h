@@ -19,4 +19,7 @@ EBB__SHARED void ebb__offheap_unmap(void *start, size_t bytes);
 EBB__SHARED void *ebb__pool_new_locked(ebb__pool *pool, ebb__pool_spec spec, uint32_t *word,
                                        os_lock *lock);
 
+/* Whether an address is that of a pin's slot. [world stopped] */
+EBB__SHARED bool ebb__pins_hold(uintptr_t address);
+
 #endif

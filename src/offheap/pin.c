@@ -90,6 +90,16 @@ int ebb_unpin(ebb_handle pin) {
                        pin ? "stale: it was unpinned before" : "null");
 }
 
+bool ebb__pins_hold(uintptr_t address) {
+    const ebb__pool *pool = &pins.as.core;
+    for (uint32_t i = 0; i < pool->blocks; i++) {
+        const ebb__block *b = &pool->block[i];
+        if (b->capacity && address - (uintptr_t)b->slots < b->capacity * sizeof(void *))
+            return true;
+    }
+    return false;
+}
+
 size_t ebb_pin_count(void) {
     pins_lock();
     size_t count = ebb_pool_len(&pins);

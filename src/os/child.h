@@ -40,6 +40,10 @@ EBB__SHARED int ebb__os_child_end(os_child *child);
  * of a control group it is in; whose is said in *whose. SIZE_MAX where nobody tells. */
 EBB__SHARED size_t ebb__os_memory_left(const char **whose);
 
+/* What the calling process holds alone: of a child, what it took and what the parent has changed
+ * since. 0 where the system does not tell. */
+EBB__SHARED size_t ebb__os_child_bytes(void);
+
 /* Calls visit for each mapping of the process, in ascending order; path is "" for none. Allocates
  * nothing. False when the system did not tell. */
 typedef struct os_mapping {

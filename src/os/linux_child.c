@@ -205,6 +205,13 @@ size_t ebb__os_memory_left(const char **whose) {
     return min_size(system, group);
 }
 
+size_t ebb__os_child_bytes(void) {
+    char text[2048];
+    child_file("/proc/self/smaps_rollup", text, sizeof text);
+    return (child_number(text, "Private_Dirty:", 0) + child_number(text, "Private_Clean:", 0)) *
+           KIB;
+}
+
 /* --- Mappings ------------------------------------------------------------------------------------
  */
 

@@ -1,0 +1,133 @@
+/* why.c - what a question about a large heap costs: the time until `ebb why` has its answer, the
+ * longest that the program stands still meanwhile, and the memory of the process that looks.
+ *
+ *     why_ebb                      a hundred million objects in 4 GiB
+ *     why_ebb --objects 1000000    fewer
+ *
+ * A table of lists that are filled in no order, so that neighbours on a list are no neighbours in
+ * memory. A thread reads the clock all the while, and writes to old objects: its longest gap is the
+ * stall, of which what it had before the question is reported too. See docs/benchmarks.md. */
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <ebb/debug.h>
+#include <ebb/ebb.h>
+
+#include "bench.h"
+
+struct item {
+    long size, weight, colour[3];
+};
+
+struct record {
+    struct record *next;
+    struct item *item;
+    long key, uses;
+};
+
+EBB_TYPE(struct item);
+EBB_TYPE(struct record, ptr(next), ptr(item));
+
+static struct record **table;
+static size_t buckets;
+
+static void table_fill(size_t records) {
+    buckets = records / 8 + 1;
+    table = ebb_new_array(struct record *, buckets);
+    if (!table) bench_fail("no memory for the table");
+    for (size_t i = 0; i < records; i++) {
+        struct record *r = ebb_new(struct record);
+        struct item *item = ebb_new(struct item);
+        if (!r || !item) bench_fail("no memory for record %zu", i);
+        size_t bucket = bench_mix(i) % buckets;
+        r->key = (long)i;
+        item->size = (long)i;
+        r->item = item;
+        r->next = table[bucket];
+        table[bucket] = r;
+    }
+}
+
+/* --- The longest gap ------------------------------------------------------------------------ */
+
+static _Atomic(bool) gap_ends;
+static _Atomic(uint64_t) gap_longest_ns; /* relaxed: written by one thread */
+
+static void *gap_thread(void *unused) {
+    uint64_t last_ns = bench_clock_ns(CLOCK_MONOTONIC), i = 0;
+    while (!atomic_load_explicit(&gap_ends, memory_order_relaxed)) {
+        uint64_t now_ns = bench_clock_ns(CLOCK_MONOTONIC);
+        if (now_ns - last_ns > atomic_load_explicit(&gap_longest_ns, memory_order_relaxed))
+            atomic_store_explicit(&gap_longest_ns, now_ns - last_ns, memory_order_relaxed);
+        last_ns = now_ns;
+        struct record *r = table[bench_mix(i++) % buckets];
+        if (i % 64 == 0 && r) r->uses++;
+    }
+    return unused;
+}
+
+/* The longest since the last call. */
+static double gap_ms(void) {
+    return (double)atomic_exchange_explicit(&gap_longest_ns, 0, memory_order_relaxed) / 1e6;
+}
+
+/* --- The question --------------------------------------------------------------------------- */
+
+struct answer {
+    int status;
+    size_t used;
+    char text[16384];
+};
+
+static void answer_begin(void *arg, int status, const char *type, const char *filename) {
+    (void)type, (void)filename;
+    ((struct answer *)arg)->status = status;
+}
+
+static bool answer_write(void *arg, const void *bytes, size_t size) {
+    struct answer *a = arg;
+    size_t room = sizeof a->text - 1 - a->used;
+    memcpy(a->text + a->used, bytes, size < room ? size : room);
+    a->used += size < room ? size : room;
+    return true;
+}
+
+static double answer_number(const struct answer *a, const char *name) {
+    const char *at = strstr(a->text, name);
+    return at ? strtod(at + strlen(name), NULL) : 0;
+}
+
+static void ask(const char *label, const char *target) {
+    struct answer *a = calloc(1, sizeof *a);
+    ebb_debug_sink sink = {answer_begin, answer_write, a};
+    gap_ms();
+    uint64_t start_ns = bench_clock_ns(CLOCK_MONOTONIC);
+    ebb_debug_get(target, &sink);
+    double seconds = (double)(bench_clock_ns(CLOCK_MONOTONIC) - start_ns) / 1e9;
+    double stall = gap_ms();
+    if (a->status != 200) bench_fail("%s: %d: %s", target, a->status, a->text);
+    bench_report(label, "objects found M", answer_number(a, "\"objects\":") / 1e6);
+    bench_report(label, "answer s", seconds);
+    bench_report(label, "longest stall ms", stall);
+    bench_report(label, "taken ms", answer_number(a, "\"taken_ns\":") / 1e6);
+    bench_report(label, "child cpu s", answer_number(a, "\"cpu_ns\":") / 1e9);
+    bench_report(label, "child MiB", BENCH_MIB(answer_number(a, "\"child_bytes\":")));
+    free(a);
+}
+
+int main(int argc, char **argv) {
+    pthread_t thread;
+    size_t objects = bench_arg(argc, argv, "--objects", 100000000);
+    uint64_t start_ns = bench_clock_ns(CLOCK_MONOTONIC);
+    table_fill(objects / 2);
+    bench_report("why", "fill s", (double)(bench_clock_ns(CLOCK_MONOTONIC) - start_ns) / 1e9);
+    bench_report("why", "resident MiB", BENCH_MIB(bench_rss_bytes()));
+    if (pthread_create(&thread, NULL, gap_thread, NULL) != 0) bench_fail("cannot start a thread");
+    nanosleep(&(struct timespec){2, 0}, NULL);
+    bench_report("why", "stall before ms", gap_ms());
+    ask("why item", "/debug/ebb/why?target=item&format=json");
+    ask("why all types", "/debug/ebb/why?format=json");
+    atomic_store_explicit(&gap_ends, true, memory_order_relaxed);
+    pthread_join(thread, NULL);
+    return 0;
+}
