@@ -1,6 +1,7 @@
 /* test_debug_pages.c - requests and replies without a server: what ebb_debug_get and ebb_debug_ask
  * give for each page, and for what is no request. See include/ebb/debug.h. */
 #include <ebb/ebb.h>
+#include <locale.h>
 #include <stdlib.h>
 
 #include "pages.h"
@@ -96,6 +97,80 @@ TEST(time_that_is_up) {
     CHECK_EQ(ebb_debug_ask(&(ebb_debug_request){.target = "/debug/ebb/", .until_ns = 1}, &sink),
              EBB_ESYSTEM);
     CHECK_EQ(p.writes, 0);
+}
+
+/* --- Metrics -------------------------------------------------------------------------------- */
+
+/* The value of a sample, which must be there. */
+static double sample(const page *p, const char *name) {
+    char line[160];
+    snprintf(line, sizeof line, "\n%s ", name);
+    const char *at = strstr(p->text, line);
+    if (!at) test_fail(__FILE__, __LINE__, "no sample %s", name);
+    return strtod(at + strlen(line), NULL);
+}
+
+static int metrics_get(page *p, const char *accept) {
+    ebb_debug_sink sink = page_sink(p);
+    return ebb_debug_ask(&(ebb_debug_request){.target = "/metrics", .accept = accept}, &sink);
+}
+
+static NOINLINE void garbage_make(void) {
+    for (int i = 0; i < 1000; i++) CHECK(ebb_alloc(1000) != NULL);
+}
+
+TEST(metrics_count_collections) {
+    static page p;
+    garbage_make();
+    for (int i = 0; i < 5; i++) CHECK_EQ(ebb_collect(), 0);
+    CHECK_EQ(metrics_get(&p, NULL), 0);
+    CHECK_STR(p.type, "text/plain; version=0.0.4; charset=utf-8");
+    CHECK_EQ(sample(&p, "ebb_gc_cycles_total{cause=\"forced\"}"), 5);
+    CHECK_EQ(sample(&p, "ebb_gc_pause_seconds_count"),
+             sample(&p, "ebb_gc_pause_seconds_bucket{le=\"+Inf\"}"));
+    CHECK(sample(&p, "ebb_gc_pause_seconds_count") >= 5);
+    CHECK(sample(&p, "ebb_gc_pause_seconds_sum") > 0);
+    CHECK_EQ(sample(&p, "ebb_heap_allocated_objects_total"), 1000);
+    CHECK(sample(&p, "ebb_heap_freed_bytes_total") > 900000);
+    CHECK(strstr(p.text, "# TYPE ebb_gc_cycles_total counter\n") != NULL);
+    CHECK(strstr(p.text, "# EOF") == NULL);
+}
+
+TEST(metrics_of_classes_add_up) {
+    static page p;
+    garbage_make();
+    CHECK_EQ(metrics_get(&p, ""), 0);
+    double sum = 0, rss = sample(&p, "process_resident_memory_bytes");
+    for (const char *at = p.text; (at = strstr(at, "\nebb_memory_bytes{")) != NULL; at++)
+        sum += strtod(strchr(at, ' '), NULL);
+    CHECK(sum > rss * 0.9 && sum < rss * 1.1);
+}
+
+TEST(metrics_of_openmetrics) {
+    static page p;
+    CHECK_EQ(metrics_get(&p, "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"), 0);
+    CHECK_STR(p.type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    CHECK(strstr(p.text, "# TYPE ebb_gc_cycles counter\n") != NULL);
+    CHECK(strstr(p.text, "_total counter\n") == NULL);
+    CHECK(strstr(p.text, "# TYPE ebb_build info\n") != NULL);
+    CHECK_STR(p.text + p.size - 7, "\n# EOF\n");
+}
+
+TEST(metrics_without_a_stop) {
+    static page p;
+    garbage_make();
+    CHECK_EQ(page_get(&p, "/metrics?memory=off"), 0);
+    CHECK(strstr(p.text, "ebb_memory_bytes") == NULL);
+    CHECK(sample(&p, "ebb_heap_goal_bytes") > 0);
+}
+
+TEST(metrics_where_the_point_is_a_comma) {
+    static page p;
+    garbage_make();
+    CHECK_EQ(ebb_collect(), 0);
+    if (!setlocale(LC_ALL, "de_DE.UTF-8")) SKIP("no German locale here");
+    CHECK_EQ(metrics_get(&p, NULL), 0);
+    CHECK(strstr(p.text, "0,") == NULL);
 }
 
 TEST(null_pointers) {

@@ -93,9 +93,10 @@ typedef struct endpoint {
  X(slack)                 \
  X(gc)                    \
  X(trim)                  \
- X(series)                \
  X(why)                   \
- X(retainers)
+ X(retainers)             \
+ X(series)                \
+ X(metrics)
 
 #define EBB__ENDPOINT_DECLARE(name) EBB__SHARED extern const endpoint ebb__endpoint_##name;
 EBB__ENDPOINTS(EBB__ENDPOINT_DECLARE)

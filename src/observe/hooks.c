@@ -1,5 +1,6 @@
 /* hooks.c - how the collector reaches the observers: the one table, and whom it passes on to. */
 #include "history.h"
+#include "metrics.h"
 #include "serve.h"
 
 static void hooks_started(void) {
@@ -9,6 +10,7 @@ static void hooks_started(void) {
 static void hooks_cycle_end(const cycle_record *record) {
     ebb__trace_cycle(record);
     ebb__history_cycle(record);
+    ebb__metrics_cycle(record);
 }
 
 static void hooks_tick(void) {

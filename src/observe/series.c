@@ -1,11 +1,10 @@
 /* series.c - /debug/ebb/series: what the page's chart draws. docs/design.md, "Debug server".
  *
  * A ring of the last ten minutes, filled while the program serves, by the thread that accepts. A
- * point is a few words that lie ready: the goal and what was found live by the last cycle, the
- * zones' counts of pages, the system's figure for resident memory, the stops since the point
- * before. So it costs microseconds, whatever the size of the heap. */
+ * point is what is known without a stop, and so costs microseconds, whatever the heap's size. */
 #include "series.h"
 #include "endpoint.h"
+#include "../../include/ebb/stats.h"
 
 enum { SERIES_POINTS = 600 };
 
@@ -43,27 +42,18 @@ static uint64_t series_pause(void) {
     return longest;
 }
 
-static void series_zones(series_point *p) {
-    for (zone *z = ebb__space.zones; z < ebb__space.zones + ZONE_COUNT; z++) {
-        ebb__critical_lock(&z->lock);
-        p->used += (uint64_t)z->in_use_pages << PAGE_SHIFT;
-        p->free += (uint64_t)z->resident_free_pages << PAGE_SHIFT;
-        p->returned += (uint64_t)(z->free_pages - z->resident_free_pages) << PAGE_SHIFT;
-        ebb__critical_unlock(&z->lock);
-    }
-}
-
 void ebb__series_take(void) {
-    size_t goal = atomic_load_explicit(&ebb__cycle.goal, memory_order_relaxed);
+    struct ebb_stats s;
+    ebb_stats_brief(&s);
     series_point p = {.time_ms = ebb__os_wall_ns() / 1000000,
-                      .goal = goal < SIZE_MAX / 2 ? goal : 0,
-                      .rss = ebb__os_rss(),
+                      .goal = s.goal < SIZE_MAX / 2 ? s.goal : 0,
+                      .live = s.marked_live,
+                      .used = s.heap_used,
+                      .free = s.heap_free,
+                      .returned = s.heap_returned,
+                      .rss = s.rss,
                       .pause_ns = series_pause(),
-                      .cycles = atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed)};
-    series_zones(&p);
-    ebb__os_lock(&ebb__collector_lock);
-    p.live = ebb__cycle.last.live;
-    ebb__os_unlock(&ebb__collector_lock);
+                      .cycles = s.cycles};
     ebb__os_lock(&series.lock);
     if (series.points) series.points[series.count++ % SERIES_POINTS] = p;
     ebb__os_unlock(&series.lock);
