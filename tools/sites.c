@@ -105,9 +105,9 @@ static struct sites_sum site_sum(const struct pprof *p, const struct pprof_sampl
     double z = objects != 0 ? bytes / objects : 0;
     if (pprof_number(p, sample, "bytes", &size) && size > 0) z = (double)size;
     if (p->period <= 1 || z <= 0) return sum;
-    double missed = exp(-z / (double)p->period);
-    sum.objects_variance = fabs(objects) * missed / (1 - missed);
-    sum.bytes_variance = sum.objects_variance * z * z;
+    double missed = exp(-z / (double)p->period), each = missed / (1 - missed);
+    sum.objects_variance = fabs(objects) * each;
+    sum.bytes_variance = fabs(bytes) * each * z;
     return sum;
 }
 

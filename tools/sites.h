@@ -4,7 +4,8 @@
  * the profile, and each one that was sampled stands for 1 / p. When n were, the estimate of their
  * number is n / p, and the variance of that is estimated by n (1 - p) / p^2 = (n / p) (1 - p) / p.
  * Samples are independent, so variances of a place's sizes add up, and so do those of two profiles.
- * With a period of 1 every object is in the profile, and the variance is 0. See docs/observe.md. */
+ * With a period of 1 every object is in the profile, and the variance is 0. What grew by Z bytes
+ * counts as an object of Z bytes, in its bytes alone. See docs/observe.md. */
 #ifndef EBB_TOOLS_SITES_H
 #define EBB_TOOLS_SITES_H
 
