@@ -70,6 +70,21 @@ TEST(addresses_of_nothing_have_no_name) {
     names_end(n);
 }
 
+static int in_data[10] = {1}, in_bss[1 << 16];
+
+TEST(static_variables_have_names) {
+    struct names *n = names_own();
+    struct names_frame frames[NAMES_FRAMES];
+    CHECK_EQ(names_find(n, (uintptr_t)in_data, frames, NAMES_FRAMES), 1);
+    CHECK_STR(frames[0].function, "in_data");
+    in_bss[1 << 15] = in_data[0];
+    CHECK_EQ(names_find(n, (uintptr_t)&in_bss[1 << 15], frames, NAMES_FRAMES), 1);
+    CHECK_STR(frames[0].function, "in_bss+131072");
+    CHECK_STR(frames[0].symbol, "in_bss");
+    CHECK_EQ(names_find(n, (uintptr_t)sbrk(0), frames, NAMES_FRAMES), 0);
+    names_end(n);
+}
+
 /* What names_filter makes of a text; the caller frees. */
 static char *filtered(const char *text) {
     char *result;

@@ -244,36 +244,40 @@ bool names_add_process(struct names *n, int pid) {
     ssize_t length;
     while ((length = getline(&line, &room, maps)) > 0) {
         uint64_t start, limit, offset;
-        char access[8];
         int at = 0;
         if (line[length - 1] == '\n') line[length - 1] = 0;
-        int found = sscanf(line, "%" SCNx64 "-%" SCNx64 " %7s %" SCNx64 " %*s %*s %n", &start,
-                           &limit, access, &offset, &at);
-        if (found == 4 && at > 0 && access[2] == 'x')
-            names_add_mapping(n, start, limit, offset, line + at, NULL);
+        int found = sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %" SCNx64 " %*s %*s %n", &start,
+                           &limit, &offset, &at);
+        if (found == 3 && at > 0) names_add_mapping(n, start, limit, offset, line + at, NULL);
     }
     free(line);
     return fclose(maps) == 0 && n->mappings_count > 0;
 }
 
+/* The mapping that holds the address; else the last one before it, which may go on as memory that
+ * is no part of the file (.bss). Null: none. */
 static const struct names_mapping *names_mapping_of(const struct names *n, uint64_t address) {
+    const struct names_mapping *before = NULL;
     for (size_t i = n->mappings_count; i > 0; i--) {
         const struct names_mapping *mapping = &n->mappings[i - 1];
-        if (address >= mapping->start && address < mapping->limit) return mapping;
+        if (address < mapping->start) continue;
+        if (address < mapping->limit) return mapping;
+        if (!before || mapping->limit > before->limit) before = mapping;
     }
-    return NULL;
+    return before;
 }
 
-/* The address as linked: by the segment that holds the same byte of the file. */
+/* The address as linked: by the segment that holds the same byte of the file, or would. */
 static bool module_address(const struct names_module *m, uint64_t offset, uint64_t *linked) {
     GElf_Addr bias;
     Elf *elf = dwfl_module_getelf(m->module, &bias);
     size_t count;
     if (!elf || elf_getphdrnum(elf, &count) != 0) return false;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < 2 * count; i++) {
         GElf_Phdr segment;
-        if (!gelf_getphdr(elf, (int)i, &segment) || segment.p_type != PT_LOAD ||
-            offset < segment.p_offset || offset - segment.p_offset >= segment.p_filesz)
+        if (!gelf_getphdr(elf, (int)(i % count), &segment) || segment.p_type != PT_LOAD ||
+            offset < segment.p_offset ||
+            offset - segment.p_offset >= (i < count ? segment.p_filesz : segment.p_memsz))
             continue;
         *linked = offset - segment.p_offset + segment.p_vaddr + bias;
         return true;
@@ -403,6 +407,11 @@ static size_t frames_of_chain(struct chain *chain, struct names_unit *unit, uint
 
 /* --- Symbols -------------------------------------------------------------------------------- */
 
+static const char *symbol_text(struct names *n, const char *text, size_t size) {
+    uint32_t number = intern_add(&n->texts, text, size, NULL);
+    return n->texts.keys[number].bytes;
+}
+
 /* Without what gcc appends to its own copies of a function. */
 static const char *symbol_plain(struct names *n, const char *symbol) {
     static const char *const endings[] = {".part.", ".constprop.", ".isra.",
@@ -413,7 +422,14 @@ static const char *symbol_plain(struct names *n, const char *symbol) {
         if (at && at > symbol && (size_t)(at - symbol) < length) length = (size_t)(at - symbol);
     }
     if (!symbol[length]) return symbol;
-    return n->texts.keys[intern_add(&n->texts, symbol, length, NULL)].bytes;
+    return symbol_text(n, symbol, length);
+}
+
+/* "variable+16" */
+static const char *symbol_within(struct names *n, const char *symbol, uint64_t offset) {
+    char text[512];
+    int size = snprintf(text, sizeof text, "%.480s+%" PRIu64, symbol, offset);
+    return symbol_text(n, text, (size_t)size);
 }
 
 /* A symbol of known size that holds the address; else one of none that begins shortly before. */
@@ -425,6 +441,8 @@ static size_t frames_of_symbol(struct names *n, struct names_module *m, uint64_t
     if (!name || !*name || offset >= (symbol.st_size ? symbol.st_size : NAMES_STRAY_BYTES))
         return 0;
     *frame = (struct names_frame){symbol_plain(n, name), name, "", 0, 0};
+    if (GELF_ST_TYPE(symbol.st_info) == STT_OBJECT && offset > 0)
+        frame->function = symbol_within(n, name, offset);
     return 1;
 }
 
@@ -458,8 +476,9 @@ size_t names_find(struct names *n, uint64_t address, struct names_frame *frames,
 const char *names_file(struct names *n, uint64_t address, uint64_t *within) {
     const struct names_mapping *mapping = n ? names_mapping_of(n, address) : NULL;
     if (!mapping) return NULL;
-    if (!names_locate(n, address, within)) *within = address - mapping->start + mapping->offset;
-    return n->modules[mapping->module].path;
+    if (names_locate(n, address, within)) return n->modules[mapping->module].path;
+    *within = address - mapping->start + mapping->offset;
+    return address < mapping->limit ? n->modules[mapping->module].path : NULL;
 }
 
 #else

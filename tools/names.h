@@ -1,4 +1,4 @@
-/* names.h - what the code at an address is called: functions, inlined ones too, files and lines.
+/* names.h - what is at an address: functions, inlined ones too, files and lines; static variables.
  *
  * From the debug information of the files that a process has mapped, or a profile says it had; from
  * symbol tables where there is none. It takes memory by the size of that information, so it is done
@@ -29,14 +29,16 @@ struct names_frame {
 struct names *names_begin(void);
 void names_end(struct names *n);
 
-/* Where code lies: the executable mappings of a process; or what the caller knows of one. Later
- * ones count where they overlap. build_id in hex, or null: a file that has another is left out. */
+/* Where code and variables lie: the files that a process has mapped; or what the caller knows of
+ * one. Later ones count where they overlap. build_id in hex, or null: a file that has another is
+ * left out. */
 bool names_add_process(struct names *n, int pid);
 void names_add_mapping(struct names *n, uint64_t start, uint64_t limit, uint64_t offset,
                        const char *file, const char *build_id);
 
 /* What stands at an address within a call (the return address minus one), what was inlined first;
- * the number of frames, at most room; 0 when nothing is known. */
+ * the number of frames, at most room; 0 when nothing is known. At the address of a static variable
+ * it is one frame, "variable" or "variable+16", as far as symbol tables go. */
 size_t names_find(struct names *n, uint64_t address, struct names_frame *frames, size_t room);
 
 /* The file that is mapped there, and the address in it as its own tools count; null: none. */
