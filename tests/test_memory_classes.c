@@ -437,6 +437,24 @@ static void *looking_body(void *unused) {
     return NULL;
 }
 
+static NOINLINE void first_objects_make(void) {
+    held[0] = memset(ebb_alloc(8 * MIB), 0, 8 * MIB);
+    held[1] = memset(ebb_alloc_data(8 * MIB), 1, 8 * MIB);
+}
+
+/* The heap's bounds are the addresses of its first objects: a look must not leave them behind. */
+TEST(a_look_keeps_nothing_alive) {
+    ebb_set_gc_percent(-1);
+    first_objects_make();
+    look_take(&before);
+    CHECK(before.live > 15 * MIB);
+    held[0] = held[1] = NULL;
+    test_clear_stack();
+    CHECK_EQ(ebb_collect(), 0);
+    look_take(&after);
+    CHECK(after.live < MIB);
+}
+
 TEST(several_look_at_once) {
     pthread_t threads[4];
     objects_make(2000, 2000);

@@ -101,6 +101,18 @@ static void report_books_take(struct report_books *books) {
     }
 }
 
+/* Every resident byte in a class, but for a hundredth. */
+static void report_memory_check(const char *name, struct report_books *books) {
+    const struct ebb_memory *m = &books->memory;
+    books->memory_known = ebb_memory(&books->memory) == 0;
+    if (!books->memory_known) return;
+    uint64_t rest = (uint64_t)(m->unexplained < 0 ? -m->unexplained : m->unexplained);
+    printf("resident %" PRIu64 " %" PRIu64 "\n", rest, m->rss);
+    report_book(rest < m->rss / 100,
+                "%s: unexplained %" PRIu64 " is under a hundredth of resident %" PRIu64, name, rest,
+                m->rss);
+}
+
 static void report_books_check(const char *name, const struct report_books *books) {
     const struct ebb_stats *s = &books->stats;
     uint64_t classes = s->heap_used + s->heap_free + s->heap_returned + s->metadata + s->offheap;
@@ -126,6 +138,7 @@ void report_step(const char *name, struct report_books *books) {
     report_books_take(books);
     printf("step %" PRIu64 " %" PRIu64 " %s\n", books->stats.heap_used, books->stats.rss, name);
     report_books_check(name, books);
+    report_memory_check(name, books);
     report_value("system_known", books->system_known);
     report_value("system_by_name", books->system_known && books->system.by_name);
     report_sleep(report_hold_ns);

@@ -6,6 +6,7 @@
  *     progress DONE TOTAL LABEL
  *     check 0|1 TEXT           something that must hold
  *     books 0|1 TEXT           the same, about the classes of ebb_stats adding up
+ *     resident BYTES RSS       what of RSS is in no class of ebb_memory
  *
  * The programs of tools/go speak it too. Times are the parent's. One thread at a time. */
 #ifndef EBB_TOOLS_REPORT_H
@@ -25,8 +26,9 @@ void report_begin(double hold_seconds);
 /* Where all bytes are, as Ebb and the system see it at the same moment. */
 struct report_books {
     struct ebb_stats stats;
+    struct ebb_memory memory; /* all zero where memory_known is false */
     struct sample_mappings system;
-    bool system_known;
+    bool system_known, memory_known;
 };
 
 /* A point of the story was reached: reports the heap, checks the books, and holds. books may be

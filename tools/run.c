@@ -120,6 +120,13 @@ static void run_on_progress(const char *text) {
     }
 }
 
+static void run_on_resident(struct tour *tour, const char *text) {
+    double rest, rss;
+    if (sscanf(text, "%lf %lf", &rest, &rss) != 2 || rss <= 0) return;
+    tour->looks++;
+    if (100 * rest / rss > tour->unexplained_percent) tour->unexplained_percent = 100 * rest / rss;
+}
+
 static void run_on_line(struct run_process *process, const char *line) {
     const char *rest = line + strcspn(line, " ");
     if (*rest) rest++;
@@ -129,6 +136,8 @@ static void run_on_line(struct run_process *process, const char *line) {
         run_on_step(process, rest);
     } else if (strncmp(line, "value ", 6) == 0) {
         run_on_value(process->run, rest);
+    } else if (strncmp(line, "resident ", 9) == 0) {
+        run_on_resident(process->tour, rest);
     } else if (strncmp(line, "progress ", 9) == 0) {
         run_on_progress(rest);
     } else if (strncmp(line, "check ", 6) == 0 && strlen(rest) > 2) {

@@ -1,8 +1,7 @@
 /* story_numbers.c - the number that cannot be explained: where every resident byte is, by class, at
  * each step of a program that uses all of Ebb and malloc too.
  *
- * The classes are checked against the system at each step of the other stories as well; this one
- * prints them. */
+ * All resident memory is sorted at each step of the other stories as well; this one prints it. */
 #define _GNU_SOURCE 1
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,16 +36,19 @@ struct numbers_class {
 
 static const struct numbers_class numbers_classes[] = {
     {"live", "living objects"},
+    {"tails", "+ slices' arrays beyond length"},
+    {"empty", "+ empty map slots"},
     {"dead", "+ dead, not swept yet"},
     {"slots", "+ free slots and ends of spans"},
     {"free", "+ free pages, kept for a while"},
     {"metadata", "+ Ebb's own tables"},
     {"offheap", "+ off-heap regions"},
-    {"huge", "+ huge pages' ends, less untouched"},
-    {"outside", "+ outside Ebb"},
+    {"malloc", "+ malloc"},
+    {"stacks", "+ stacks"},
+    {"files", "+ code, static data, files"},
+    {"other", "+ other mappings"},
+    {"unexplained", "+ unexplained"},
     {"rss", "= resident (RSS)"},
-    {"tails", "in living: beyond slices' length"},
-    {"empty", "in living: empty map slots"},
     {"returned", "mapped, given back or untouched"},
 };
 enum { NUMBERS_CLASSES = sizeof numbers_classes / sizeof *numbers_classes };
@@ -61,21 +63,22 @@ static void numbers_step(const char *name) {
     static int step;
     struct report_books books;
     report_step(name, &books);
-    const struct ebb_stats *s = &books.stats;
-    double used = (double)(s->heap_used + s->heap_free + s->metadata + s->offheap);
-    double ebb = books.system_known ? (double)books.system.resident_bytes : used;
-    numbers_say(step, "live", (double)s->live);
-    numbers_say(step, "dead", (double)s->dead);
-    numbers_say(step, "slots", (double)(s->slots_free + s->tail_waste));
-    numbers_say(step, "free", (double)s->heap_free);
-    numbers_say(step, "metadata", (double)s->metadata);
-    numbers_say(step, "offheap", (double)s->offheap);
-    numbers_say(step, "huge", ebb - used);
-    numbers_say(step, "outside", (double)s->rss - ebb);
-    numbers_say(step, "rss", (double)s->rss);
-    numbers_say(step, "tails", (double)s->slice_tails);
-    numbers_say(step, "empty", (double)s->map_empty);
-    numbers_say(step, "returned", (double)s->heap_returned);
+    const struct ebb_memory *m = &books.memory;
+    numbers_say(step, "live", (double)(m->live + m->held));
+    numbers_say(step, "tails", (double)m->slice_tails);
+    numbers_say(step, "empty", (double)m->map_empty);
+    numbers_say(step, "dead", (double)m->dead);
+    numbers_say(step, "slots", (double)(m->free_slots + m->span_ends));
+    numbers_say(step, "free", (double)m->free_pages);
+    numbers_say(step, "metadata", (double)m->metadata);
+    numbers_say(step, "offheap", (double)m->offheap);
+    numbers_say(step, "malloc", (double)m->outside_malloc);
+    numbers_say(step, "stacks", (double)m->outside_stacks);
+    numbers_say(step, "files", (double)m->outside_files);
+    numbers_say(step, "other", (double)m->outside_other);
+    numbers_say(step, "unexplained", (double)m->unexplained);
+    numbers_say(step, "rss", (double)m->rss);
+    numbers_say(step, "returned", (double)m->heap_returned);
     step++;
 }
 
@@ -213,8 +216,8 @@ static void numbers_show(struct tour *tour, const struct story *story) {
 const struct story story_numbers = {
     "numbers", "Story 4: the number that cannot be explained",
     "The heap profile says far less than top does: slice tails, empty map slots, pages not given\n"
-    "back and off-heap memory are in none of Go's accounts. ebb_stats sorts all of it into\n"
-    "classes that add up, in one consistent look. Here is a program that makes a list, cuts a\n"
-    "slice Go's way, empties a map that only grows, fills a region and as much from malloc, and\n"
-    "then drops it all. In MB:\n",
+    "back and off-heap memory are in none of Go's accounts. ebb_memory sorts every resident byte\n"
+    "of the process into a class, Ebb's and others', in one consistent look. Here is a program\n"
+    "that makes a list, cuts a slice Go's way, empties a map that only grows, fills a region and\n"
+    "as much from malloc, and then drops it all. In MB:\n",
     numbers_works, numbers_show};

@@ -152,7 +152,13 @@ static void tour_tell(struct tour *tour, const struct story *story) {
     printf("\n%s%s%s\n%s\n", bold ? "\033[1m" : "", story->title, bold ? "\033[0m" : "",
            story->text);
     fflush(stdout);
+    tour->looks = 0;
+    tour->unexplained_percent = 0;
     story->show(tour, story);
+    if (tour->looks)
+        printf("\n  Resident memory: at %u steps every byte was in a class but for %.2f %% at most "
+               "(unexplained).\n",
+               tour->looks, tour->unexplained_percent);
     fflush(stdout);
 }
 

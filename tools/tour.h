@@ -73,11 +73,13 @@ struct tour {
     const char *out_dir;
     uint64_t budget_bytes; /* what a process of the tour may use */
     unsigned cpus;
-    char go_version[32];   /* empty without Go */
-    char go_dir[256];      /* of the programs built */
-    unsigned held, failed; /* checks */
-    unsigned books;        /* of them, whether the classes of ebb_stats add up */
-    bool system_known;     /* the system told what is mapped */
+    char go_version[32];        /* empty without Go */
+    char go_dir[256];           /* of the programs built */
+    unsigned held, failed;      /* checks */
+    unsigned books;             /* of them, whether the classes of ebb_stats add up */
+    bool system_known;          /* the system told what is mapped */
+    unsigned looks;             /* at all resident memory, in the story that is told */
+    double unexplained_percent; /* the most of RSS that was in no class, in these */
 };
 
 struct story {

@@ -8,7 +8,8 @@
 
 static struct {
     uint64_t *bits[ZONE_COUNT];
-    uintptr_t start[ZONE_COUNT], end[ZONE_COUNT];
+    /* In pages, so that nobody takes a zone's bounds for references to its first object. */
+    uintptr_t start_page[ZONE_COUNT], end_page[ZONE_COUNT];
     size_t bytes[ZONE_COUNT];
     unsigned shift; /* log2 of the system's page size */
 } residency;        /* [world stopped] */
@@ -25,26 +26,27 @@ static void residency_set(uint64_t *bits, size_t from, size_t to) {
 
 static void residency_note(uintptr_t from, uintptr_t to, void *arg) {
     size_t zone = (size_t)(uintptr_t)arg;
-    uintptr_t start = residency.start[zone];
-    residency_set(residency.bits[zone], (from - start) >> residency.shift,
-                  (to - start) >> residency.shift);
+    uintptr_t start = residency.start_page[zone];
+    residency_set(residency.bits[zone], (from >> residency.shift) - start,
+                  (to >> residency.shift) - start);
 }
 
 bool ebb__residency_take(const os_pages *pages) {
     residency.shift = log2_floor(ebb__os_page_size());
     for (size_t i = 0; i < ZONE_COUNT; i++) {
         const zone *z = &ebb__space.zones[i];
-        residency.start[i] = page_address(z->first_page);
-        residency.end[i] = residency.start[i] + ((size_t)z->used_pages << PAGE_SHIFT);
-        size_t bits = (residency.end[i] - residency.start[i]) >> residency.shift;
+        uintptr_t start = page_address(z->first_page);
+        uintptr_t end = start + ((size_t)z->used_pages << PAGE_SHIFT);
+        residency.start_page[i] = start >> residency.shift;
+        residency.end_page[i] = end >> residency.shift;
+        size_t bits = residency.end_page[i] - residency.start_page[i];
         residency.bytes[i] = round_up(bits / 8 + 16, ebb__os_page_size());
         residency.bits[i] = ebb__os_map(residency.bytes[i], OS_METADATA);
         if (!residency.bits[i]) {
             ebb__residency_drop();
             return false;
         }
-        ebb__os_pages_each(pages, residency.start[i], residency.end[i], residency_note,
-                           (void *)(uintptr_t)i);
+        ebb__os_pages_each(pages, start, end, residency_note, (void *)(uintptr_t)i);
     }
     return true;
 }
@@ -75,9 +77,10 @@ static size_t residency_count(const uint64_t *bits, size_t from, size_t to) {
 size_t ebb__residency_in(uintptr_t start, uintptr_t end) {
     size_t zone = start >= ebb__space.middle;
     const uint64_t *bits = residency.bits[zone];
-    uintptr_t from = start - residency.start[zone], to = end - residency.start[zone];
+    uintptr_t base = residency.start_page[zone] << residency.shift;
+    uintptr_t from = start - base, to = end - base;
     if (start >= end) return 0;
-    ebb__assert(start >= residency.start[zone] && end <= residency.end[zone]);
+    ebb__assert(start >= base && to <= (residency.end_page[zone] << residency.shift) - base);
     size_t first = from >> residency.shift, last = (to - 1) >> residency.shift;
     size_t bytes = residency_count(bits, first, last + 1) << residency.shift;
     /* What the first and the last page have outside the range. */
