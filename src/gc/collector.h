@@ -195,6 +195,9 @@ EBB__SHARED extern _Atomic(uint64_t) ebb__cycle_count; /* relaxed */
 /* Makes a cycle, in the calling thread. full: all that is unreachable goes, not only the young. */
 EBB__SHARED int ebb__collect(enum cause cause, bool full);
 
+/* The same because the heap has grown, unless one was made since there were so many. */
+EBB__SHARED int ebb__collect_due(uint64_t made);
+
 /* Has the collector's thread make a cycle, unless one was made since there were so many. */
 EBB__SHARED void ebb__cycle_ask(uint64_t made);
 
@@ -214,6 +217,7 @@ EBB__SHARED uint64_t ebb__cycle_help(uintptr_t sp);
 /* The next goal and trigger. [collector lock] */
 EBB__SHARED void ebb__pace_set(size_t live);
 EBB__SHARED void ebb__pace_put_off(void);
+EBB__SHARED void ebb__pace_swept(void); /* after the sweep */
 
 /* What the goal is made of, if `live` bytes stay: bytes that may come on top. */
 typedef struct goal_parts {

@@ -234,6 +234,7 @@ static void cycle_close(void) {
     ebb__yield_point(1);
     if (now.result == 0) {
         ebb__sweep_finish(true);
+        ebb__pace_swept();
         r->sweep_ns = ebb__os_now_ns() - start;
         r->cpu_ns = now.totals.cpu_ns + ebb__os_thread_cpu_ns() - cpu;
         r->freed_bytes = atomic_load_explicit(&ebb__heap_freed_bytes, memory_order_relaxed) - freed;
@@ -295,20 +296,22 @@ static bool cycle_open(uintptr_t sp) {
     return stopped;
 }
 
-/* Until what was written meanwhile is little, or does not get less. A page takes a few microseconds
- * to look at. */
+/* Until what was written meanwhile is little, or less work than to ask again, or does not get less.
+ * A page takes a few microseconds to scan. */
 static bool mark_rounds(void) {
     enum { ROUNDS = 8, PAGE_NS = 4000 };
     cycle_record *r = &now.record;
     size_t enough = ebb__settings.pause_ns / 4 / PAGE_NS, last = SIZE_MAX;
     for (r->rounds = 0; r->rounds < ROUNDS; r->rounds++) {
+        uint64_t start = ebb__os_now_ns();
         size_t pages = ebb__dirty_look(false);
+        size_t asking = (ebb__os_now_ns() - start) / PAGE_NS;
         const os_ranges *changed = ebb__dirty_changed();
         r->dirty_pages += pages;
         ebb__yield_point(1);
         if (!changed) return false; /* what was listed is armed again, and not scanned */
         ebb__mark_run(NULL, changed, (unsigned)ebb__settings.background, &now.totals);
-        if (pages <= enough || pages > last / 4 * 3) break;
+        if (pages <= max_size(enough, asking) || pages > last / 4 * 3) break;
         last = pages;
     }
     return true;
@@ -429,6 +432,7 @@ static int cycle_make(enum cause cause, bool full, uintptr_t sp) {
 static _Thread_local struct {
     enum cause cause;
     bool full;
+    uint64_t made; /* how many cycles there were when it was found to be due */
     int result;
 } collect_call;
 
@@ -436,14 +440,13 @@ static _Thread_local struct {
  * show through: they lie below sp and are not searched. */
 static void collect_below(uintptr_t sp, void *unused) {
     enum cause cause = collect_call.cause;
-    uint64_t seen = atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed);
     int cancel = ebb__os_cancel_defer(); /* or a thread would go with the cycle */
     (void)unused;
     if (ebb__space_footprint() > 4 * MIB) ebb__crew_start();
     if (ebb__dirty_wanted() && !ebb__pace_small()) hints_list();
     while (!cycle_own()) ebb__cycle_help(sp);
-    bool served = cause == CAUSE_GROWTH &&
-                  atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed) != seen;
+    uint64_t made = atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed);
+    bool served = cause == CAUSE_GROWTH && made != collect_call.made;
     if (served) {
         phase_set(PHASE_IDLE);
         collect_call.result = 0;
@@ -454,12 +457,21 @@ static void collect_below(uintptr_t sp, void *unused) {
     ebb__service_need();
 }
 
-int ebb__collect(enum cause cause, bool full) {
+static int collect_as(enum cause cause, bool full, uint64_t made) {
     if (!ebb__heap_start()) return EBB_ENOMEM;
     collect_call.cause = cause;
     collect_call.full = full;
+    collect_call.made = made;
     ebb__os_with_registers(collect_below, NULL);
     return collect_call.result;
+}
+
+int ebb__collect(enum cause cause, bool full) {
+    return collect_as(cause, full, 0);
+}
+
+int ebb__collect_due(uint64_t made) {
+    return collect_as(CAUSE_GROWTH, false, made);
 }
 
 /* Asked for as of some number of cycles: not any more when there was one since. */
@@ -469,8 +481,8 @@ static void *background_thread(void *unused) {
     for (;;) {
         ebb__os_wait(&background.asked, 0, UINT64_MAX);
         uint32_t asked = atomic_exchange_explicit(&background.asked, 0, memory_order_acq_rel);
-        uint32_t made = (uint32_t)atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed);
-        if (asked == (made | ASKED)) ebb__collect(CAUSE_GROWTH, false);
+        uint64_t made = atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed);
+        if (asked == ((uint32_t)made | ASKED)) ebb__collect_due(made);
     }
     return NULL;
 }

@@ -279,10 +279,11 @@ static inline void word_mark(marker *m, uintptr_t word) {
  * What a thread is working with when the world stops would become old, and stay until a full cycle:
  * for large objects that adds up quickly. So one that is new, and that no object refers to but only
  * roots do, is kept without a mark: what it refers to is marked, it is itself still young, and no
- * older object's page need be dirty for it. The second time it is marked like any other, as are
- * arrays of slices in full cycles: see extent.c. */
+ * older object's page need be dirty for it. After HELD_CYCLES of that it is marked like any other,
+ * as are arrays of slices in full cycles: see extent.c. */
 
 enum { HELD_NOT, HELD_HINT, HELD_STOP };
+enum { HELD_CYCLES = 6 }; /* near a limit cycles follow closely */
 
 static bool held_note(const span *s) {
     ebb__critical_lock(&pool.lock);
@@ -292,7 +293,7 @@ static bool held_note(const span *s) {
     return room;
 }
 
-/* The second time, in the stop: what it refers to may have been marked with a hint. */
+/* One that was held for long, in the stop: what it refers to may have been marked with a hint. */
 static bool root_marks(marker *m, span *s) {
     if (atomic_load_explicit(&s->held, memory_order_relaxed) == HELD_NOT) return false;
     if (mark_set(span_mark_bits(s), 1)) {
@@ -312,7 +313,7 @@ static bool root_holds(marker *m, uintptr_t word) {
     if (s->state != SPAN_LARGE) return false;
     if (ebb__extents_on && s->bin->layout->use == EBB__USE_SLICE) return false;
     if (atomic_load_explicit(&span_mark_bits(s)[0], memory_order_relaxed) & 1) return true;
-    if (s->age > 0 && !pool.beside) return root_marks(m, s);
+    if (s->age >= HELD_CYCLES && !pool.beside) return root_marks(m, s);
     uint8_t want = pool.beside ? HELD_HINT : HELD_STOP;
     uint8_t was = atomic_load_explicit(&s->held, memory_order_relaxed);
     do

@@ -12,6 +12,7 @@
 #include "collector.h"
 
 static struct {
+    _Atomic(size_t) waste;      /* see limit_waste; SIZE_MAX: not known; relaxed */
     _Atomic(size_t) begun_at;   /* claimed when this cycle began; relaxed */
     _Atomic(uint64_t) expected; /* bytes that it will mark; relaxed */
     uint64_t marked[2];         /* bytes that the last minor and full one marked [owner] */
@@ -22,7 +23,7 @@ static struct {
     bool poor;          /* minor cycles do not pay any more [owner] */
     _Atomic(uint64_t) vain_since_ns, vain_cost_ns; /* cycles at the limit that gave little */
     _Atomic(uint32_t) vain;                        /* how many in a row; relaxed, as the others */
-} pace;
+} pace = {.waste = SIZE_MAX};
 
 static _Atomic(ebb_limit_handler) limit_handler;
 static _Atomic(void *) limit_arg;
@@ -34,11 +35,23 @@ static size_t claimed_now(void) {
 /* --- The goal ----------------------------------------------------------------------------------
  */
 
+/* What is in use beside the objects: free slots and the ends of spans. An eighth more of it than
+ * after the last sweep; before the first, a guess. */
+static size_t limit_waste(size_t live) {
+    size_t waste = atomic_load_explicit(&pace.waste, memory_order_relaxed);
+    return waste == SIZE_MAX ? live / 32 : waste + waste / 8;
+}
+
+void ebb__pace_swept(void) {
+    size_t held = ebb__cycle.last.live + claimed_now(), used = ebb__pages_in_use();
+    atomic_store_explicit(&pace.waste, used > held ? used - held : 0, memory_order_relaxed);
+}
+
 /* What may be claimed before the limit is near, if `live` bytes stay. */
 static size_t limit_room(size_t live) {
     size_t limit = atomic_load_explicit(&ebb__space_limit, memory_order_relaxed);
     if (limit == SIZE_MAX) return SIZE_MAX;
-    size_t taken = live + live / 32 + ebb__space_outside() + limit / 64;
+    size_t taken = live + limit_waste(live) + ebb__space_outside() + limit / 128;
     /* With less than that a cycle would follow the other; who takes pages finds the limit itself.
      */
     size_t least = max_size(limit / 64, MIB);
@@ -100,11 +113,13 @@ void ebb__pace_begin(const cycle_record *r) {
 
 /* A minor cycle pays while it frees a third of what the first one after a full one did, of as much
  * claimed: one that came early has little to free. */
-static void yield_note(const cycle_record *r, size_t marked, size_t claimed) {
+static void yield_note(const cycle_record *r, size_t marked, size_t claimed, size_t room) {
     double yield = claimed > marked ? (double)(claimed - marked) / (double)claimed : 0;
     if (r->full) {
         pace.yield_first = 0;
         pace.poor = false;
+    } else if (claimed < room / 8) {
+        return;
     } else if (pace.yield_first == 0) {
         pace.yield_first = yield + 1e-9;
     } else {
@@ -122,7 +137,7 @@ void ebb__pace_end(cycle_record *r) {
         ebb__cycle.goal_passed_max = max_size(ebb__cycle.goal_passed_max, claimed - room);
     pace.marked[r->full] = marked;
     pace.claimed_beside[r->full] = r->beside && claimed > begun ? claimed - begun : 0;
-    yield_note(r, marked, claimed);
+    yield_note(r, marked, claimed, room);
     if (!r->full) r->live += ebb__cycle.marked;
     ebb__cycle.marked = r->live;
     r->live += r->held;
@@ -201,7 +216,7 @@ static void claim_unanswered(uintptr_t sp, void *arg) {
         if (ebb__cycle_phase() != PHASE_IDLE || !claim_beyond(arg)) break;
         ebb__cycle_ask(made);
         if (!ebb__cycle_await() && ebb__os_now_ns() - start > 20000000 &&
-            ebb__collect(CAUSE_GROWTH, false) != 0)
+            ebb__collect_due(made) != 0)
             break;
     }
     atomic_fetch_add_explicit(&pace.wait_ns, ebb__os_now_ns() - start, memory_order_relaxed);
@@ -212,7 +227,7 @@ static bool claim_begin(claim *c) {
     uint64_t made = cycles_made();
     if (!claim_due(c->bytes)) return true; /* there was one just now */
     if (!ebb__dirty_wanted() || ebb__pace_small()) {
-        ebb__collect(CAUSE_GROWTH, false);
+        ebb__collect_due(made);
         return false;
     }
     ebb__cycle_ask(made);

@@ -26,32 +26,22 @@ static struct {
 static bool program_quiet(void) {
     size_t claimed = atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
     uint64_t cycles = atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed);
-    bool quiet = claimed == service.claimed && cycles == service.cycles &&
-                 ebb__cycle_phase() == PHASE_IDLE;
+    bool quiet =
+        claimed == service.claimed && cycles == service.cycles && ebb__cycle_phase() == PHASE_IDLE;
     service.claimed = claimed;
     service.cycles = cycles;
     return quiet;
 }
 
-static size_t heap_in_use(void) {
-    size_t pages = 0;
-    for (zone *z = ebb__space.zones; z < ebb__space.zones + ZONE_COUNT; z++) {
-        ebb__critical_lock(&z->lock);
-        pages += z->in_use_pages;
-        ebb__critical_unlock(&z->lock);
-    }
-    return pages << PAGE_SHIFT;
-}
-
 /* The free resident bytes that the heap will want before its next cycle. */
 static size_t pages_to_keep(void) {
     size_t goal = atomic_load_explicit(&ebb__cycle.goal, memory_order_relaxed);
-    size_t used = heap_in_use();
+    size_t used = ebb__pages_in_use();
     return goal < SIZE_MAX / 2 && goal + goal / 10 > used ? goal + goal / 10 - used : 0;
 }
 
 static void idle_collect(void) {
-    if (heap_in_use() > MIB) ebb__collect(CAUSE_IDLE, true);
+    if (ebb__pages_in_use() > MIB) ebb__collect(CAUSE_IDLE, true);
     ebb_finalizers_run();
     ebb__pages_return(UINT64_MAX, 0, SIZE_MAX);
     program_quiet();
@@ -107,7 +97,7 @@ void ebb__service_look(service_look *look) {
                        .quiet_seconds = service.quiet_ticks,
                        .idle_seconds = (unsigned)ebb__settings.idle_seconds,
                        .keep_bytes = pages_to_keep(),
-                       .used_bytes = heap_in_use(),
+                       .used_bytes = ebb__pages_in_use(),
                        .age_ns = AGE_NS,
                        .rest_ns = QUIET_NS};
 }

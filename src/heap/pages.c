@@ -448,3 +448,13 @@ size_t ebb__pages_return(uint64_t before_ns, size_t keep, size_t budget) {
     atomic_fetch_add_explicit(&ebb__pages_returned_total, total, memory_order_relaxed);
     return total;
 }
+
+size_t ebb__pages_in_use(void) {
+    size_t pages = 0;
+    for (zone *z = ebb__space.zones; z < ebb__space.zones + ZONE_COUNT; z++) {
+        ebb__critical_lock(&z->lock);
+        pages += z->in_use_pages;
+        ebb__critical_unlock(&z->lock);
+    }
+    return pages << PAGE_SHIFT;
+}

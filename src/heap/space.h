@@ -242,6 +242,9 @@ EBB__SHARED void ebb__pages_zero(uint32_t first_page, uint32_t pages);
  * resident free pages are left or `budget` bytes were returned. Returns the bytes given back. */
 EBB__SHARED size_t ebb__pages_return(uint64_t before_ns, size_t keep, size_t budget);
 
+/* Bytes of pages that hold objects, of both zones. */
+EBB__SHARED size_t ebb__pages_in_use(void);
+
 /* Pages in use, and free ones that are resident; of both zones. Relaxed. */
 EBB__SHARED extern _Atomic(size_t) ebb__resident_pages;
 
