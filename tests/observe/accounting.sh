@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Planted faults of memory: each question's command names the culprit. docs/testing.md, "Planted
-# faults". Run by scripts/check; needs build/release, or the build directory in $1.
+# faults". Run by scripts/check after scripts/build release; EBB_BUILD names another build.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 source scripts/counting.bash
 
-build=${1:-build/release}
+build=${EBB_BUILD:-build/release}
 ebb=$build/ebb
 runtime=$scratch/runtime
 mkdir -p "$runtime"
