@@ -59,6 +59,15 @@ static int symbolize_addresses(int pid) {
     return fflush(stdout) == 0 ? 0 : 1;
 }
 
+/* No name was found. */
+static void symbolize_complain(void) {
+    struct names *n = names_begin();
+    fputs(n ? "ebb symbolize: no function was found by name\n"
+            : "ebb symbolize: built without libdw: the profile has no names\n",
+          stderr);
+    names_end(n);
+}
+
 /* In the child: 0 when the named profile is in out. */
 static int symbolize_input(const char *bytes, size_t size, int pid, int out) {
     alarm(SYMBOLIZE_SECONDS);
@@ -67,8 +76,7 @@ static int symbolize_input(const char *bytes, size_t size, int pid, int out) {
         fprintf(stderr, "ebb symbolize: %s; the input goes through as it is\n", p.error);
         return 1;
     }
-    if (symbolize_wanted(&p) && symbolize_profile(&p, pid) == 0)
-        fputs("ebb symbolize: no function was found by name\n", stderr);
+    if (symbolize_wanted(&p) && symbolize_profile(&p, pid) == 0) symbolize_complain();
     FILE *to = fdopen(out, "w");
     return to && pprof_write(&p, to, true) ? 0 : 1;
 }

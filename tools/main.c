@@ -1,6 +1,5 @@
 /* main.c - the `ebb` command: the table of its subcommands, their help. */
 #define _GNU_SOURCE 1
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,16 +52,6 @@ static int main_help(FILE *out) {
 
 static bool main_is(const char *argument, const char *letter, const char *word) {
     return strcmp(argument, letter) == 0 || strcmp(argument, word) == 0;
-}
-
-int command_wrong(const char *name, const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    fprintf(stderr, "ebb %s: ", name);
-    vfprintf(stderr, format, args);
-    fprintf(stderr, "; see ebb %s --help\n", name);
-    va_end(args);
-    return 2;
 }
 
 static int command_run(const command *c, int argc, char **argv) {
