@@ -48,17 +48,33 @@ static uint32_t site_address(struct sites *s, const struct pprof *p,
     return site_text(s, text, "", 0);
 }
 
-/* The frames of a location into room, innermost first; how many. */
-static size_t site_location(struct sites *s, const struct pprof *p,
-                            const struct pprof_location *location, uint32_t *frames, size_t room) {
-    size_t count = 0;
-    if (room > 0 && location->lines_count == 0) frames[count++] = site_address(s, p, location);
-    for (uint32_t i = 0; i < location->lines_count && count < room; i++) {
-        const struct pprof_line *line = &p->lines[location->lines_at + i];
-        const struct pprof_function *f = &p->functions[line->function];
-        frames[count++] = site_text(s, pprof_text(p, f->name), pprof_text(p, f->file), line->line);
+/* The frames of all locations of a profile: those of the i-th are texts[at[i], at[i + 1]),
+ * innermost first. A stack has many locations, and a location is in many stacks. */
+struct site_table {
+    uint32_t *texts, *at;
+    size_t count, room;
+};
+
+static void table_add(struct site_table *table, uint32_t text) {
+    table->texts = need_room(table->texts, &table->room, table->count, sizeof *table->texts);
+    table->texts[table->count++] = text;
+}
+
+static void table_fill(struct site_table *table, struct sites *s, const struct pprof *p) {
+    size_t room = 0;
+    table->at = need_room(NULL, &room, p->locations_count + 1, sizeof *table->at);
+    for (size_t i = 0; i < p->locations_count; i++) {
+        const struct pprof_location *location = &p->locations[i];
+        table->at[i] = (uint32_t)table->count;
+        if (location->lines_count == 0) table_add(table, site_address(s, p, location));
+        for (uint32_t k = 0; k < location->lines_count; k++) {
+            const struct pprof_line *line = &p->lines[location->lines_at + k];
+            const struct pprof_function *f = &p->functions[line->function];
+            table_add(table,
+                      site_text(s, pprof_text(p, f->name), pprof_text(p, f->file), line->line));
+        }
     }
-    return count;
+    table->at[p->locations_count] = (uint32_t)table->count;
 }
 
 static bool site_is_ours(const struct sites *s, uint32_t frame) {
@@ -66,13 +82,15 @@ static bool site_is_ours(const struct sites *s, uint32_t frame) {
 }
 
 /* The site of a sample's stack, new or known. */
-static struct site *site_of(struct sites *s, const struct pprof *p,
+static struct site *site_of(struct sites *s, const struct pprof *p, const struct site_table *table,
                             const struct pprof_sample *sample) {
     uint32_t frames[SITES_DEPTH];
     size_t count = 0, first = 0;
-    for (uint32_t i = 0; i < sample->stack_count; i++)
-        count += site_location(s, p, &p->locations[p->stacks[sample->stack_at + i]], frames + count,
-                               SITES_DEPTH - count);
+    for (uint32_t i = 0; i < sample->stack_count; i++) {
+        uint32_t location = p->stacks[sample->stack_at + i];
+        for (uint32_t k = table->at[location]; k < table->at[location + 1]; k++)
+            if (count < SITES_DEPTH) frames[count++] = table->texts[k];
+    }
     while (first + 1 < count && site_is_ours(s, frames[first])) first++;
     bool fresh;
     uint32_t place =
@@ -118,14 +136,18 @@ bool sites_add(struct sites *s, const struct pprof *p, const char *kind, int whi
     size_t types = p->types_count, objects_at = pprof_type_named(p, objects_name);
     size_t bytes_at = pprof_type_named(p, bytes_name);
     if (objects_at == types || bytes_at == types) return false;
+    struct site_table table = {0};
+    table_fill(&table, s, p);
     for (size_t i = 0; i < p->samples_count; i++) {
         const int64_t *values = &p->values[i * types];
         if (values[objects_at] == 0 && values[bytes_at] == 0) continue;
         struct sites_sum sum =
             site_sum(p, &p->samples[i], (double)values[objects_at], (double)values[bytes_at]);
-        sites_sum_add(&site_of(s, p, &p->samples[i])->sum[which], &sum);
+        sites_sum_add(&site_of(s, p, &table, &p->samples[i])->sum[which], &sum);
         sites_sum_add(&s->total[which], &sum);
     }
+    free(table.texts);
+    free(table.at);
     return true;
 }
 
