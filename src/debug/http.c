@@ -9,7 +9,7 @@
  * number or as localhost, because a name could be one that a stranger's page has made to point
  * here; and what a page of another site asks for in the background is refused. */
 #define _GNU_SOURCE 1
-#include "../../include/ebb/debug.h"
+#include "page.h"
 
 #include <arpa/inet.h>
 #include <civetweb.h>
@@ -210,6 +210,16 @@ static int exchange_read(struct exchange *e, const struct mg_request_info *info)
     return 0;
 }
 
+/* What a browser is shown: true when it was. */
+static bool exchange_page(struct exchange *e, const struct mg_request_info *info) {
+    const struct page_asset *asset =
+        page_find(e->path, info->query_string, mg_get_header(e->connection, "Accept"));
+    if (!asset || strcmp(info->request_method, "GET") != 0) return false;
+    exchange_head(e, 200, asset->type, NULL);
+    exchange_piece(e, asset->start, (size_t)(asset->end - asset->start));
+    return true;
+}
+
 /* Every request. Returns the status, which tells civetweb that it was answered. */
 static int http_request(struct mg_connection *c) {
     const struct mg_request_info *info = mg_get_request_info(c);
@@ -221,10 +231,11 @@ static int http_request(struct mg_connection *c) {
     e->request.target = e->target;
     e->request.accept = mg_get_header(c, "Accept");
     const char *refused = request_refused(c);
-    int status = refused ? 403 : exchange_read(e, info);
+    bool shown = !refused && exchange_page(e, info);
+    int status = refused ? 403 : shown ? 0 : exchange_read(e, info);
     if (status)
         exchange_error(e, status, refused ? refused : mg_get_response_code_text(c, status));
-    else
+    else if (!shown)
         exchange_run(e);
     /* A reply that broke off has no last chunk, which is how its reader knows. */
     if (e->begun && e->chunks && !e->failed) mg_send_chunk(c, "", 0);
