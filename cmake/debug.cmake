@@ -38,7 +38,8 @@ if(EBB_CHART)
              DESTINATION ${chart_dir})
         execute_process(
             COMMAND ${npm_program} ci --ignore-scripts --no-audit --no-fund --prefer-offline
-            WORKING_DIRECTORY ${chart_dir} OUTPUT_QUIET ERROR_VARIABLE chart_error
+                    --fetch-retries=1
+            TIMEOUT 60 WORKING_DIRECTORY ${chart_dir} OUTPUT_QUIET ERROR_VARIABLE chart_error
             RESULT_VARIABLE chart_failed)
         if(chart_failed)
             message(STATUS "Ebb: npm could not fetch uPlot, so the debug page has no chart: "
