@@ -55,19 +55,19 @@ static void torn_child(const slot *slot) {
 }
 
 /* Forks with the slot's bounds as given, and as if they were being set. */
-static void torn_try(slot *slot, uintptr_t cursor, uintptr_t limit) {
-    uintptr_t old_cursor = slot->cursor, old_limit = slot->limit;
+static void torn_try(slot *slot, uintptr_t cursor, uintptr_t end) {
+    uintptr_t old_cursor = slot->cursor, old_end = slot->end;
     int status;
     atomic_fetch_add(&slot->changes, 1);
     slot->cursor = cursor;
-    slot->limit = limit;
+    slot->end = end;
     pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) torn_child(slot);
     CHECK_EQ(waitpid(child, &status, 0), child);
     CHECK_EQ(status, 0);
     slot->cursor = old_cursor;
-    slot->limit = old_limit;
+    slot->end = old_end;
     atomic_fetch_add(&slot->changes, 1);
 }
 
@@ -81,8 +81,8 @@ TEST(fork_while_a_run_is_opened) {
     slot *slot = torn_slot();
     uintptr_t start = span_start(slot->span);
     torn_try(slot, start, start + slot->span->count * slot->span->stride);
-    torn_try(slot, 0, slot->limit);
-    torn_try(slot, slot->cursor, slot->limit);
+    torn_try(slot, 0, slot->end);
+    torn_try(slot, slot->cursor, slot->end);
     torn_check();
     pthread_barrier_wait(&torn_end);
     CHECK_EQ(pthread_join(thread, NULL), 0);

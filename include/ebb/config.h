@@ -15,7 +15,13 @@
 # error "Ebb needs the GNU extensions that gcc (12 or later) and clang (14 or later) share"
 #endif
 
-#define EBB_API        __attribute__((visibility("default")))
+/* The library's own: where the functions that programs call are put together, see src/base/base.h.
+ */
+#ifndef EBB__ENTRY
+# define EBB__ENTRY
+#endif
+
+#define EBB_API        __attribute__((visibility("default"))) EBB__ENTRY
 #define EBB__INLINE    static inline __attribute__((always_inline, unused))
 #define EBB__MALLOC    __attribute__((malloc, warn_unused_result))
 #define EBB__LIKELY(x) __builtin_expect(!!(x), 1)

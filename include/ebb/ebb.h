@@ -8,6 +8,7 @@
  *   gc.h        the collector, roots, weak references, finalizers
  *   offheap.h   memory outside the heap
  *   stats.h     where every byte is
+ *   profile.h   where what is in use was allocated
  *   memory.h    where every resident byte of the process is
  *   debug.h     ask a running program */
 #ifndef EBB_H
@@ -24,6 +25,7 @@
 #include "gc.h"
 #include "offheap.h"
 #include "stats.h"
+#include "profile.h"
 #include "memory.h"
 #include "debug.h"
 

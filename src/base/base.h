@@ -18,6 +18,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Functions that programs call lie in a section of their own, so that the profiler can tell where a
+ * stack leaves the library: see ebb__os_unwind. Whoever is between such a function and another one
+ * that it calls has to be in it too. */
+#undef EBB__ENTRY
+#define EBB__ENTRY __attribute__((section("ebb_entry")))
+
 #include "../../include/ebb/config.h"
 
 /* A function of the library that other files of it use. */

@@ -25,8 +25,10 @@
 
 #include "../heap/bins.h"
 #include "../heap/hooks.h"
+#include "../heap/sample.h"
 #include "../heap/yield.h"
 #include "../os/threads.h"
+#include "../os/unwind.h"
 #include "../../include/ebb/gc.h"
 #include "marking.h"
 
@@ -55,6 +57,13 @@ typedef struct settings {
     char serve_where[64]; /* HTTP at this address; "" for no */
     uint64_t stress;      /* collect at every n-th allocation; 0 is off */
     uint64_t fail_alloc;  /* fail the n-th allocation; 0 is off */
+    enum os_unwinder unwinder;
+    struct profile_settings {
+        bool given; /* there is an EBB_PROFILE */
+        bool signal_given;
+        int signal;                          /* that has a profile written; 0 is off */
+        const char *exit, *directory, *tool; /* null: not given */
+    } profile;
 } settings;
 
 EBB__SHARED extern settings ebb__settings;
@@ -204,6 +213,12 @@ EBB__SHARED void ebb__cycle_ask(uint64_t made);
 enum phase { PHASE_IDLE, PHASE_BEGIN, PHASE_MARK, PHASE_READY, PHASE_SWEEP };
 EBB__SHARED enum phase ebb__cycle_phase(void);
 
+/* Brackets what may wait for the loader's lock, so that no fork falls into it. try: false, and no
+ * leave, while one is under way. */
+EBB__SHARED void ebb__loader_enter(void);
+EBB__SHARED bool ebb__loader_try(void);
+EBB__SHARED void ebb__loader_leave(void);
+
 /* Waits a little for a cycle to begin. */
 EBB__SHARED bool ebb__cycle_await(void);
 
@@ -282,7 +297,12 @@ EBB__SHARED void ebb__oracle_check(const os_ranges *armed, const os_ranges *larg
  * ------------------------------------------------------------------ */
 
 struct gc_hooks {
-    void (*started)(void);                         /* once, outside every lock */
+    void (*started)(void); /* once, outside every lock */
+
+    /* In the stop that ends a cycle, when its epoch has begun: what lives is known, the record is
+     * whole but for the times. */
+    void (*marked)(const cycle_record *record);
+
     void (*cycle_end)(const cycle_record *record); /* world resumed, collector lock held */
     void (*tick)(void); /* by the service, outside every lock: after cycles, and now and then */
 };

@@ -110,6 +110,21 @@ static void gate_leave(void) {
     if (atomic_load(&gate_forking)) ebb__os_wake(&gate_inside, true);
 }
 
+bool ebb__loader_try(void) {
+    atomic_fetch_add(&gate_inside, 1);
+    if (atomic_load(&gate_forking) == 0) return true;
+    gate_leave();
+    return false;
+}
+
+void ebb__loader_enter(void) {
+    gate_enter();
+}
+
+void ebb__loader_leave(void) {
+    gate_leave();
+}
+
 static void gate_locked(void *arg) {
     struct gate_call *call = arg;
     if (call->parked) ebb_blocking_end();
@@ -200,6 +215,7 @@ static bool finish_steps(uintptr_t sp) {
     r->finalizers_due = ebb__finalizers_due();
     ebb__pace_end(r);
     r->goal = atomic_load_explicit(&ebb__cycle.goal, memory_order_relaxed);
+    ebb__gc_hooks.marked(r);
     return true;
 }
 
@@ -585,9 +601,11 @@ static void fork_before(void) {
     for (int i = 0; i < BIN_LOCKS; i++) ebb__os_lock(&ebb__bin_locks[i]);
     for (int i = 0; i < ZONE_COUNT; i++) ebb__os_lock(&ebb__space.zones[i].lock);
     ebb__os_lock(&ebb__space.spans_lock);
+    ebb__os_lock(&ebb__sample_lock);
 }
 
 static void fork_unlock(void) {
+    ebb__os_unlock(&ebb__sample_lock);
     ebb__os_unlock(&ebb__space.spans_lock);
     for (int i = 0; i < ZONE_COUNT; i++) ebb__os_unlock(&ebb__space.zones[i].lock);
     for (int i = 0; i < BIN_LOCKS; i++) ebb__os_unlock(&ebb__bin_locks[i]);

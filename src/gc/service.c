@@ -68,6 +68,11 @@ static bool service_tick(void) {
 static void *service_thread(void *unused) {
     (void)unused;
     bool soon = true;
+    if (ebb__sample_rate > 0 && ebb__settings.unwinder == UNWIND_LIBUNWIND) {
+        ebb__loader_enter();
+        ebb__os_unwind_load();
+        ebb__loader_leave();
+    }
     uint64_t look_ns = 0; /* quiet seconds are counted, so not earlier, however often it is woken */
     for (;;) {
         uint32_t work = atomic_load_explicit(&service.work, memory_order_acquire);

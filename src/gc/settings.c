@@ -1,6 +1,6 @@
-/* settings.c - EBB_GC and EBB_DEBUG. docs/design.md, "Settings".
+/* settings.c - EBB_GC, EBB_DEBUG and EBB_PROFILE. docs/design.md, "Settings".
  *
- * Both are lists of name=value, separated by commas. A name or value that is wrong is said on
+ * They are lists of name=value, separated by commas. A name or value that is wrong is said on
  * standard error together with what is accepted, and passed over: a program does not fall over
  * because of its environment. */
 #include "collector.h"
@@ -155,6 +155,58 @@ static bool take_serve(const char *value) {
     return true;
 }
 
+static bool take_rate(const char *value) {
+    size_t rate = 0;
+    if (strcmp(value, "off") != 0 && (!size_of(value, &rate) || rate == 0)) return false;
+    ebb__sample_rate = rate;
+    return true;
+}
+
+static bool take_unwinder(const char *value) {
+    for (int i = 0; i < UNWINDERS; i++)
+        if (strcmp(value, ebb__os_unwinder_names[i]) == 0)
+            return ebb__settings.unwinder = (enum os_unwinder)i, true;
+    return false;
+}
+
+static bool take_profile_signal(const char *value) {
+    uint64_t n = 0;
+    bool off = strcmp(value, "off") == 0;
+    if (!off && (!number_of(value, (uint64_t)ebb__os_stop_max(), &n) || n == 0)) return false;
+    ebb__settings.profile.signal = (int)n;
+    ebb__settings.profile.signal_given = !off;
+    return true;
+}
+
+static bool take_path(const char *value, const char **path) {
+    size_t size = strlen(value) + 1;
+    char *kept = size > 1 ? ebb__record_alloc(size) : NULL;
+    if (kept) *path = memcpy(kept, value, size);
+    return kept != NULL;
+}
+
+static bool take_exit(const char *value) {
+    return take_path(value, &ebb__settings.profile.exit);
+}
+
+static bool take_directory(const char *value) {
+    return take_path(value, &ebb__settings.profile.directory);
+}
+
+static bool take_tool(const char *value) {
+    return take_path(value, &ebb__settings.profile.tool);
+}
+
+static const setting profile_settings[] = {
+    {"rate", "a size such as 512KiB, 1 for every object, or off", take_rate},
+    {"unwind", "libunwind, backtrace or fp", take_unwinder},
+    {"signal", "the number of a signal or off", take_profile_signal},
+    {"exit", "the name of a file", take_exit},
+    {"dir", "the name of a directory", take_directory},
+    {"tool", "the name of the ebb command", take_tool},
+    {NULL, NULL, NULL},
+};
+
 static const setting gc_settings[] = {
     {"percent", "a number or off", take_percent},
     {"limit", "a size such as 512MiB or 4GiB", take_limit},
@@ -206,7 +258,7 @@ static void setting_apply(const char *variable, const char *item, const setting 
 }
 
 static void settings_read(const char *variable, const setting *table) {
-    char item[128];
+    char item[1024];
     const char *text = secure_getenv(variable);
     while (text && *text) {
         size_t length = strcspn(text, ",");
@@ -233,6 +285,10 @@ void ebb__settings_start(void) {
     ebb__settings.idle_seconds = 3;
     settings_read("EBB_GC", gc_settings);
     settings_read("EBB_DEBUG", debug_settings);
+    ebb__sample_rate = 512 * KIB;
+    ebb__settings.profile.signal = ebb__os_profile_signal();
+    ebb__settings.profile.given = secure_getenv("EBB_PROFILE") != NULL;
+    settings_read("EBB_PROFILE", profile_settings);
     if (ebb__yield_seed) ebb__settings.pause_ns = 0; /* small heaps too, beside the program */
     if (ebb__settings.checkmark) ebb__checkmark_start();
     ebb__heap_stressed = ebb__settings.stress || ebb__settings.fail_alloc;

@@ -100,11 +100,12 @@ static void verify_zone(const zone *z, bool marked) {
 static void verify_slot(const slot *slot) {
     const span *s = slot->span;
     if (!slot->bin || !s) return;
-    verify(s->state == SPAN_SMALL && s->bin == slot->bin, s, slot->cursor, slot->limit);
-    verify(s->owned && s->owner == slot, s, slot->cursor, slot->limit);
-    for (uintptr_t at = slot->cursor; at < slot->limit; at += s->stride) {
+    verify(s->state == SPAN_SMALL && s->bin == slot->bin, s, slot->cursor, slot->end);
+    verify(s->owned && s->owner == slot, s, slot->cursor, slot->end);
+    verify(slot->limit <= slot->end, s, slot->limit, slot->end);
+    for (uintptr_t at = slot->cursor; at < slot->end; at += s->stride) {
         uint32_t i = (uint32_t)((at - span_start(s)) / s->stride);
-        verify(bits_word(span_alloc_bits(s), i / 64) >> (i % 64) & 1, s, at, slot->limit);
+        verify(bits_word(span_alloc_bits(s), i / 64) >> (i % 64) & 1, s, at, slot->end);
         for (uintptr_t w = at; w + 8 <= at + s->stride; w += 8)
             verify(*(uintptr_t *)w == 0, s, w, at);
     }

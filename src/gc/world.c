@@ -169,8 +169,9 @@ void ebb_blocking_end(void) {
         ebb__thread_unpark(t);
 }
 
-/* A thread that went into a bracketed call after it was signalled: ThreadSanitizer keeps the signal
- * until it comes back. True when it is held there now. */
+/* A thread that went into a bracketed call after it was looked at, with the signal blocked
+ * (libunwind does that while it waits for the loader's lock), or under ThreadSanitizer, which keeps
+ * the signal until the thread comes back. True when it is held there now. */
 static bool parked_since(stopped_thread *entry) {
     uint32_t waiting = STATE_WAITING, parked = PARK_PARKED;
     ebb__critical_lock(&ebb__threads_lock);
@@ -264,7 +265,7 @@ static int straggler_prod(stopped_thread *t, uint64_t now) {
                                                 memory_order_relaxed, memory_order_relaxed);
         return 0;
     }
-    if (ebb__os_signals_late() && parked_since(t)) return 0;
+    if (parked_since(t)) return 0;
     uint64_t silent = now - t->sent_ns;
     if (silent > (why == OS_SILENCE_BLOCKED ? GIVE_UP_NS : STUCK_NS)) {
         ebb__warn("thread %d (%s) %s signal %d: no collection while it does", t->tid, name,

@@ -7,6 +7,7 @@
  * slot's cursor passes it: `opaque` keeps the compiler from holding it as a sum. */
 #include "bins.h"
 #include "hooks.h"
+#include "sample.h"
 
 static _Atomic(bool) heap_started; /* release in heap_start, acquire by everybody */
 static os_lock heap_start_lock;
@@ -15,6 +16,12 @@ _Atomic(uint64_t) ebb__finalizer_count;
 static inline uintptr_t opaque(uintptr_t p) {
     __asm__ volatile("" : "+r"(p) : : "memory");
     return p;
+}
+
+/* What a call returns, so that it is no jump to who made it: its frame tells the profiler where the
+ * library ends. */
+static inline void *alloc_done(void *p) {
+    return (void *)opaque((uintptr_t)p);
 }
 
 static void plain_layouts_start(void) {
@@ -57,14 +64,32 @@ static inline void *slot_pop(slot *slot, uint64_t stride) {
     return (void *)p;
 }
 
+/* The next object of the slot's run, if the run was cut there because that one is to be sampled:
+ * null otherwise. A stop leaves the run alone between the two ends of the section. */
+static void *slot_pop_sampled(heap_thread *t, slot *slot, const heap_bin *bin) {
+    ebb__critical_enter();
+    uintptr_t p = opaque(slot->cursor);
+    bool due = slot->bin == bin && p >= slot->limit && p < slot->end;
+    if (due) {
+        __atomic_store_n(&slot->cursor, p + bin->stride, __ATOMIC_RELAXED);
+        slot->limit = ebb__sample_rest(t, p + bin->stride, slot->end, bin->stride);
+    }
+    ebb__critical_leave();
+    if (!due) return NULL;
+    ebb__sample_hooks.taken(opaque(p), bin->stride);
+    return (void *)opaque(p);
+}
+
 static __attribute__((noinline)) void *alloc_slow(heap_bin *bin) {
     heap_thread *t = ebb__thread_start();
     if (!t) return NULL;
     if (ebb__heap_stressed && !ebb__heap_hooks.stress()) return NULL;
     slot *slot = &t->slots[bin->number % SLOTS];
     for (unsigned attempt = 0;;) {
+        void *sampled = slot_pop_sampled(t, slot, bin);
+        if (sampled) return sampled;
         if (!ebb__heap_hooks.claim(bin->stride)) return NULL;
-        bool filled = slot->bin == bin && slot->cursor < slot->limit;
+        bool filled = slot->bin == bin && slot->cursor < slot->end;
         if (!filled && !ebb__slot_refill(t, slot, bin)) {
             if (!ebb__heap_hooks.exhausted(bin->stride, attempt++)) return NULL;
             continue;
@@ -90,7 +115,7 @@ static inline void *alloc_small(heap_bin *bin) {
 /* --- Large objects ------------------------------------------------------------------------------
  */
 
-static uintptr_t large_publish(heap_thread *t, span *s, heap_bin *bin, size_t stride) {
+static uintptr_t large_publish(heap_thread *t, span *s, heap_bin *bin, size_t stride, bool *due) {
     ebb__critical_enter();
     uintptr_t p = opaque(span_start(s));
     s->zone = bin->layout->kind == LAYOUT_DATA ? ZONE_DATA : ZONE_SCAN;
@@ -100,6 +125,7 @@ static uintptr_t large_publish(heap_thread *t, span *s, heap_bin *bin, size_t st
     atomic_store_explicit(&span_alloc_bits(s)[0], 1, memory_order_relaxed);
     t->alloc_bytes += stride;
     t->alloc_objects++;
+    *due = sample_due(t, stride);
     atomic_fetch_add_explicit(&ebb__heap_claimed, (size_t)s->pages << PAGE_SHIFT,
                               memory_order_relaxed);
     ebb__pages_publish(s, SPAN_LARGE);
@@ -116,7 +142,7 @@ static void *alloc_large(heap_bin *bin, size_t size, size_t align) {
     uint32_t pages = (uint32_t)(bytes >> PAGE_SHIFT);
     uint32_t align_pages = align > PAGE ? (uint32_t)(align >> PAGE_SHIFT) : 1;
     span *s;
-    bool fresh;
+    bool fresh, due;
     for (unsigned attempt = 0;; attempt++) {
         if (!ebb__heap_hooks.claim(bytes)) return NULL;
         s = ebb__pages_alloc(zone, pages, align_pages, &fresh);
@@ -124,7 +150,9 @@ static void *alloc_large(heap_bin *bin, size_t size, size_t align) {
         if (!ebb__heap_hooks.exhausted(bytes, attempt)) return NULL;
     }
     if (!fresh) ebb__pages_zero(s->first_page, pages);
-    return (void *)large_publish(t, s, bin, stride);
+    uintptr_t p = large_publish(t, s, bin, stride, &due);
+    if (EBB__RARE(due)) ebb__sample_hooks.taken(p, stride);
+    return (void *)opaque(p);
 }
 
 /* --- Allocation calls ---------------------------------------------------------------------------
@@ -160,30 +188,30 @@ void *ebb__alloc_layout(ebb__layout *layout, size_t size) {
 
 void *ebb__new(ebb__site *site) {
     heap_bin *bin = __atomic_load_n((heap_bin **)&site->bin, __ATOMIC_ACQUIRE);
-    if (EBB__LIKELY(bin != NULL)) return alloc_small(bin);
+    if (EBB__LIKELY(bin != NULL)) return alloc_done(alloc_small(bin));
     ebb__layout *layout = ebb__layout_of(site);
     if (!layout) return NULL;
     uint32_t class = site->size <= SMALL_MAX ? class_of(site->size, site->align) : CLASS_MAX;
-    if (class == CLASS_MAX) return alloc_bytes(layout, site->size, site->align);
+    if (class == CLASS_MAX) return alloc_done(alloc_bytes(layout, site->size, site->align));
     bin = bin_of(layout, class);
     if (!bin) return NULL;
     __atomic_store_n((heap_bin **)&site->bin, bin, __ATOMIC_RELEASE);
-    return alloc_small(bin);
+    return alloc_done(alloc_small(bin));
 }
 
 void *ebb__new_array(ebb__site *site, size_t n) {
     size_t bytes;
     if (__builtin_mul_overflow(n, site->size, &bytes)) return NULL;
     ebb__layout *layout = ebb__layout_of(site);
-    return layout ? alloc_bytes(layout, bytes, max_size(site->align, 8)) : NULL;
+    return layout ? alloc_done(alloc_bytes(layout, bytes, max_size(site->align, 8))) : NULL;
 }
 
 void *ebb_alloc(size_t size) {
-    return alloc_bytes(&ebb__plain[1][EBB__USE_OBJECT], size, align_of_size(size));
+    return alloc_done(alloc_bytes(&ebb__plain[1][EBB__USE_OBJECT], size, align_of_size(size)));
 }
 
 void *ebb_alloc_data(size_t size) {
-    return alloc_bytes(&ebb__plain[0][EBB__USE_OBJECT], size, align_of_size(size));
+    return alloc_done(alloc_bytes(&ebb__plain[0][EBB__USE_OBJECT], size, align_of_size(size)));
 }
 
 static void *alloc_aligned(const char *call, bool words, size_t size, size_t align) {
@@ -196,11 +224,11 @@ static void *alloc_aligned(const char *call, bool words, size_t size, size_t ali
 }
 
 void *ebb_alloc_aligned(size_t size, size_t align) {
-    return alloc_aligned("ebb_alloc_aligned", true, size, align);
+    return alloc_done(alloc_aligned("ebb_alloc_aligned", true, size, align));
 }
 
 void *ebb_alloc_data_aligned(size_t size, size_t align) {
-    return alloc_aligned("ebb_alloc_data_aligned", false, size, align);
+    return alloc_done(alloc_aligned("ebb_alloc_data_aligned", false, size, align));
 }
 
 /* --- Asking -------------------------------------------------------------------------------------
@@ -303,13 +331,15 @@ int ebb_free(void *p) {
     if (error) return error;
     if (atomic_load_explicit(&ebb__finalizer_count, memory_order_relaxed) > 0)
         ebb__heap_hooks.released(p);
+    if (EBB__RARE(span_bit(ebb__space.sampled, span_number(s))))
+        ebb__sample_hooks.released((uintptr_t)p);
     bool freed = s->state == SPAN_SMALL ? ebb__span_free_object(s, index) : large_free(p);
     if (!freed) return ebb__misuse(EBB_EDOUBLE, "ebb_free", "%p: released before", p);
     return 0;
 }
 
 /* Makes a large object's span as long as size needs, in place. False when it cannot grow. */
-static bool large_resize(span *s, size_t size) {
+static bool large_resize(span *s, size_t size, bool *due) {
     size_t stride = round_up(size, 16);
     uint32_t pages = (uint32_t)(round_up(stride + 1, PAGE) >> PAGE_SHIFT);
     uintptr_t start = span_start(s);
@@ -320,14 +350,25 @@ static bool large_resize(span *s, size_t size) {
     if (fits) {
         size_t end = min_size(s->stride, (size_t)s->pages << PAGE_SHIFT);
         if (size < end) memset((void *)(start + size), 0, end - size);
+        size_t before = s->stride;
         if (stride > s->stride) {
+            *due = sample_due(ebb__self, stride - s->stride);
             ebb__self->alloc_bytes += stride - s->stride;
             atomic_fetch_add_explicit(&ebb__heap_claimed, stride - s->stride, memory_order_relaxed);
         } else
             heap_freed(0, s->stride - stride);
         s->stride = stride;
+        if (EBB__RARE(span_bit(ebb__space.sampled, span_number(s))))
+            ebb__sample_hooks.resized(start, before, stride);
     }
     ebb__critical_leave();
+    return fits;
+}
+
+static bool large_resize_sampled(span *s, size_t size) {
+    size_t before = s->stride;
+    bool due = false, fits = large_resize(s, size, &due);
+    if (EBB__RARE(due)) ebb__sample_hooks.grown(span_start(s), before, round_up(size, 16));
     return fits;
 }
 
@@ -338,7 +379,8 @@ void *ebb_resize(void *p, size_t size) {
     if (object_at("ebb_resize", p, &s, &index) != 0 || !ebb__thread_start()) return NULL;
     size_t room = object_room(s);
     if (s->state == SPAN_LARGE && size > SMALL_MAX && size <= ebb__space.zone_bytes) {
-        if (ebb__heap_hooks.claim(size > room ? size - room : 0) && large_resize(s, size)) return p;
+        if (ebb__heap_hooks.claim(size > room ? size - room : 0) && large_resize_sampled(s, size))
+            return p;
     } else if (s->state == SPAN_SMALL && size <= room) {
         memset((char *)p + size, 0, room - size);
         return p;

@@ -1,5 +1,5 @@
 /* hooks.h - how the heap reaches the collector, which lies above it. The collector defines the one
- * table; there is no other reference upwards. */
+ * table; the only other reference upwards is the profiler's, in sample.h. */
 #ifndef EBB_HOOKS_H
 #define EBB_HOOKS_H
 

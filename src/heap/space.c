@@ -16,7 +16,7 @@ enum {
 
 /* Where the tables lie behind the zones, as offsets, for zones of a given size. */
 struct space_plan {
-    size_t span_of, spans, resident, alloc, mark, huge_off, young, exposed, total;
+    size_t span_of, spans, resident, alloc, mark, huge_off, young, exposed, sampled, total;
 };
 
 static struct space_plan space_plan(size_t zone_bytes) {
@@ -27,6 +27,7 @@ static struct space_plan space_plan(size_t zone_bytes) {
     p.mark = at, at += pages * BITMAP_BYTES;
     p.young = at, at += round_up(pages / 8 + 1, RECORDS_STEP);
     p.exposed = at, at += round_up(pages / 8 + 1, RECORDS_STEP);
+    p.sampled = at, at += round_up(pages / 8 + 1, RECORDS_STEP);
     p.spans = at, at += round_up((pages + 1) * sizeof(span), 64 * KIB);
     p.span_of = at, at += round_up(pages * sizeof(uint32_t), 64 * KIB);
     p.resident = at, at += round_up(pages / 8, 64 * KIB);
@@ -48,6 +49,7 @@ static void space_adopt(char *start, size_t zone_bytes, const struct space_plan 
     sp->huge_off = (void *)(start + p->huge_off);
     sp->young = (void *)(start + p->young);
     sp->exposed = (void *)(start + p->exposed);
+    sp->sampled = (void *)(start + p->sampled);
     uint32_t zone_pages = (uint32_t)(zone_bytes >> PAGE_SHIFT);
     for (uint32_t i = 0; i < ZONE_COUNT; i++) {
         sp->zones[i].first_page = i * zone_pages;
@@ -68,6 +70,7 @@ static int space_commit(char *start, const struct space_plan *p, size_t zone_byt
     } parts[] = {{p->spans, RECORDS_STEP},
                  {p->young, RECORDS_STEP},
                  {p->exposed, RECORDS_STEP},
+                 {p->sampled, RECORDS_STEP},
                  {p->huge_off, p->total - p->huge_off},
                  {p->span_of, whole ? p->huge_off - p->span_of : 0}};
     size_t done = 0;
@@ -144,7 +147,8 @@ static bool records_grow(uint32_t number) {
     if (number == 1 || used % RECORDS_STEP != 0) return true;
     if (bits % RECORDS_STEP == 0 && number % 8 == 0 &&
         (ebb__os_commit((char *)sp->young + bits, RECORDS_STEP, OS_METADATA) != 0 ||
-         ebb__os_commit((char *)sp->exposed + bits, RECORDS_STEP, OS_METADATA) != 0))
+         ebb__os_commit((char *)sp->exposed + bits, RECORDS_STEP, OS_METADATA) != 0 ||
+         ebb__os_commit((char *)sp->sampled + bits, RECORDS_STEP, OS_METADATA) != 0))
         return false;
     return ebb__os_commit((char *)sp->spans + used, RECORDS_STEP, OS_METADATA) == 0;
 }

@@ -92,6 +92,7 @@ typedef struct space {
     uint64_t *huge_off;         /* a bit a 2 MiB block: asked not to be huge */
     _Atomic(uint64_t) *young;   /* a bit a span: objects were handed out since it was swept */
     _Atomic(uint64_t) *exposed; /* a bit a span: not armed, and has marks; see gc/dirty.c */
+    _Atomic(uint64_t) *sampled; /* a bit a span: an object in it may have a sample; see sample.h */
     zone zones[ZONE_COUNT];
     os_lock spans_lock; /* guards what follows */
     _Atomic(uint32_t)

@@ -10,6 +10,7 @@
  * so that what is zeroed is still in the cache when the program writes it. */
 #include "bins.h"
 #include "hooks.h"
+#include "sample.h"
 #include "yield.h"
 
 #define RUN_BYTES (8 * KIB)
@@ -187,9 +188,9 @@ __attribute__((no_sanitize("thread"))) bool ebb__span_sweep(span *s) {
 /* What of the slot's run was not handed out, by number. False when there is nothing. */
 static bool run_rest(const slot *slot, uint32_t *from, uint32_t *to) {
     const span *s = slot->span;
-    if (slot->cursor >= slot->limit) return false;
+    if (slot->cursor >= slot->end) return false;
     *from = (uint32_t)((slot->cursor - span_start(s)) / s->stride);
-    *to = (uint32_t)((slot->limit - span_start(s)) / s->stride);
+    *to = (uint32_t)((slot->end - span_start(s)) / s->stride);
     return true;
 }
 
@@ -235,11 +236,12 @@ static void bin_put(heap_bin *bin, span *s) {
 
 /* Sets the bounds of a slot's run. `changes` is odd meanwhile: pairs with slot_holds. Only the
  * slot's thread writes them, or who stands in for it, so plain stores in this order do. */
-static void run_open(slot *slot, uintptr_t cursor, uintptr_t limit) {
+static void run_open(slot *slot, uintptr_t cursor, uintptr_t limit, uintptr_t end) {
     uint32_t changes = atomic_load_explicit(&slot->changes, memory_order_relaxed);
     atomic_store_explicit(&slot->changes, changes + 1, memory_order_relaxed);
     __atomic_store_n(&slot->cursor, cursor, __ATOMIC_RELEASE);
-    __atomic_store_n(&slot->limit, limit, __ATOMIC_RELEASE);
+    __atomic_store_n(&slot->end, end, __ATOMIC_RELEASE);
+    slot->limit = limit;
     atomic_store_explicit(&slot->changes, changes + 2, memory_order_release);
 }
 
@@ -251,9 +253,9 @@ static bool slot_holds(const slot *slot, uintptr_t object) {
     for (int tries = 0; tries < 1000; tries++) {
         uint32_t before = atomic_load_explicit(&slot->changes, memory_order_acquire);
         uintptr_t cursor = __atomic_load_n(&slot->cursor, __ATOMIC_ACQUIRE);
-        uintptr_t limit = __atomic_load_n(&slot->limit, __ATOMIC_ACQUIRE);
+        uintptr_t end = __atomic_load_n(&slot->end, __ATOMIC_ACQUIRE);
         uint32_t after = atomic_load_explicit(&slot->changes, memory_order_relaxed);
-        if (before == after && before % 2 == 0) return cursor <= object && object < limit;
+        if (before == after && before % 2 == 0) return cursor <= object && object < end;
     }
     return false;
 }
@@ -267,20 +269,19 @@ static bool run_claim(heap_thread *t, slot *slot, span *s) {
         return false;
     }
     uint32_t most = ebb__heap_stressed ? 1 : (uint32_t)max_size(RUN_BYTES * s->reciprocal >> 40, 1);
-    uint32_t limit = (uint32_t)min_size(s->count, from + most);
-    uint32_t to = bits_find(bits, from, limit, true);
+    uint32_t to = bits_find(bits, from, (uint32_t)min_size(s->count, from + most), true);
     ebb__yield_point(256);
     bits_set(bits, from, to);
     ebb__yield_point(256);
     search_set(s, to);
-    uintptr_t start = span_start(s);
+    uintptr_t start = span_start(s) + from * s->stride;
+    size_t bytes = (to - from) * s->stride;
     slot->span = s;
     slot->run_start = from;
-    run_open(slot, start + from * s->stride, start + to * s->stride);
+    run_open(slot, start, sample_cut(t, start, start + bytes, s->stride), start + bytes);
     uint32_t used_to = (uint32_t)min_size(to, s->fresh_from);
-    if (used_to > from) memset((void *)slot->cursor, 0, (used_to - from) * s->stride);
+    if (used_to > from) memset((void *)start, 0, (used_to - from) * s->stride);
     if (to > s->fresh_from) s->fresh_from = to;
-    size_t bytes = slot->limit - slot->cursor;
     t->alloc_bytes += bytes;
     t->alloc_objects += to - from;
     t->claimed += bytes;
@@ -295,7 +296,7 @@ static bool run_claim(heap_thread *t, slot *slot, span *s) {
  * two runs. What it had claimed stays claimed, which nothing refers to: the next sweep has it. */
 static bool run_torn(slot *slot) {
     if (atomic_load_explicit(&slot->changes, memory_order_relaxed) % 2 == 0) return false;
-    slot->cursor = slot->limit = 0;
+    slot->cursor = slot->limit = slot->end = 0;
     atomic_fetch_add_explicit(&slot->changes, 1, memory_order_release);
     return true;
 }
@@ -309,10 +310,10 @@ static void run_undo(heap_thread *t, slot *slot) {
         bits_clear(span_alloc_bits(s), from, to);
         bits_clear(span_mark_bits(s), from, to); /* that a stray word may have set */
         if (from < search_get(s)) search_set(s, from);
-        t->alloc_bytes -= slot->limit - slot->cursor;
+        t->alloc_bytes -= slot->end - slot->cursor;
         t->alloc_objects -= to - from;
     }
-    run_open(slot, 0, 0);
+    run_open(slot, 0, 0, 0);
 }
 
 bool ebb__slot_drop_empty(heap_thread *t, slot *slot) {
@@ -334,7 +335,7 @@ bool ebb__slot_drop_empty(heap_thread *t, slot *slot) {
 }
 
 static void slot_empty(slot *slot) {
-    if (!run_torn(slot)) run_open(slot, 0, 0);
+    if (!run_torn(slot)) run_open(slot, 0, 0, 0);
     slot->span = NULL;
     slot->bin = NULL; /* last: who cleans up after a fork looks at slots with a bin */
 }

@@ -15,6 +15,7 @@ static void thread_release(heap_thread *t) {
     ebb__critical_leave();
     atomic_store_explicit(&t->parked, PARK_RUNNING,
                           memory_order_relaxed); /* forked away, perhaps */
+    t->sampling = false;                         /* likewise */
     ebb__critical_lock(&ebb__threads_lock);
     t->tid = 0;
     ebb__critical_unlock(&ebb__threads_lock);

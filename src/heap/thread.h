@@ -5,7 +5,8 @@
  * is taken through ebb__critical_lock, so when the world is stopped no lock of the heap is held.
  *
  * Lock order: collector (gc/cycle.c) < types (layout.c) < bin locks by index < zone locks by
- * number < spans_lock. Fork takes them all in this order. Part of docs/design.md, "Threads". */
+ * number < spans_lock; ebb__sample_lock by itself. Fork takes them all in this order. Part of
+ * docs/design.md, "Threads". */
 #ifndef EBB_THREAD_H
 #define EBB_THREAD_H
 
@@ -15,11 +16,14 @@
 
 enum { SLOTS = 256 };
 
-/* A run of free objects that one thread hands out: [cursor, limit), zeroed, their alloc bits set.
- * The span is `owned` until the slot is given to another bin or the thread ends. */
+/* A run of free objects that one thread hands out: [cursor, end), zeroed, their alloc bits set.
+ * The span is `owned` until the slot is given to another bin or the thread ends. What the fast path
+ * hands out ends at limit: there stands the next object that is to be sampled, or end.
+ *
+ *   cursor <= end, limit <= end; limit is the thread's alone, whoever asks for the run takes end */
 typedef struct slot {
     struct heap_bin *bin;
-    uintptr_t cursor, limit;
+    uintptr_t cursor, limit, end;
     struct span *span;
     uint32_t run_start;        /* index of the first object of the run, for accounting */
     _Atomic(uint32_t) changes; /* of the run: odd while its bounds are being set */
@@ -35,6 +39,10 @@ typedef struct heap_thread {
     uintptr_t parked_tp;
     uint64_t alloc_bytes, alloc_objects; /* runs claimed and large objects; the thread */
     size_t claimed;                      /* since the last sum was told to all; the thread */
+    uint64_t sample_left;                /* bytes to claim up to the next sample: see sample.h */
+    uint64_t sample_random;
+    uint32_t sample_epoch;
+    bool sampling; /* it records a sample: what it allocates meanwhile is not sampled */
 } heap_thread;
 
 /* Critical sections nest; `pending` says that a stop came meanwhile. initial-exec, so that the

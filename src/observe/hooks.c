@@ -2,9 +2,14 @@
 #include "history.h"
 #include "metrics.h"
 #include "serve.h"
+#include "profile.h"
 
 static void hooks_started(void) {
     ebb__serve_started();
+}
+
+static void hooks_marked(const cycle_record *record) {
+    ebb__profile_marked(record);
 }
 
 static void hooks_cycle_end(const cycle_record *record) {
@@ -17,5 +22,7 @@ static void hooks_tick(void) {
     ebb__serve_tick();
 }
 
-const struct gc_hooks ebb__gc_hooks = {
-    .started = hooks_started, .cycle_end = hooks_cycle_end, .tick = hooks_tick};
+const struct gc_hooks ebb__gc_hooks = {.started = hooks_started,
+                                       .marked = hooks_marked,
+                                       .cycle_end = hooks_cycle_end,
+                                       .tick = hooks_tick};

@@ -37,8 +37,8 @@ static void stats_threads(struct ebb_stats *out) {
         out->alloc_objects += t->alloc_objects;
         for (int i = 0; i < SLOTS; i++) {
             const slot *slot = &t->slots[i];
-            if (!slot->bin || slot->cursor >= slot->limit) continue;
-            uint64_t bytes = slot->limit - slot->cursor, objects = bytes / slot->bin->stride;
+            if (!slot->bin || slot->cursor >= slot->end) continue;
+            uint64_t bytes = slot->end - slot->cursor, objects = bytes / slot->bin->stride;
             out->alloc_bytes -= bytes;
             out->alloc_objects -= objects;
             out->live -= bytes;

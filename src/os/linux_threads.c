@@ -231,6 +231,10 @@ int ebb__os_stop_default(void) {
     return SIGRTMIN + 7;
 }
 
+int ebb__os_profile_signal(void) {
+    return SIGUSR2;
+}
+
 int ebb__os_stop_max(void) {
     return SIGRTMAX;
 }

@@ -5,6 +5,7 @@
  * still look at it, so it is neither cleared nor freed, and goes when the collector finds that
  * nobody refers to it. And nothing is ever written beyond the length of the slice that the verb was
  * given, except by those that add: what lies there may be in use through another view. */
+#include "../base/base.h"
 #include "../../include/ebb/slice.h"
 #include "../heap/heap.h"
 #include "../os/os.h"
@@ -115,7 +116,7 @@ static ebb__site slice_site(ebb__slice_site *site) {
 }
 
 /* A zeroed array for n elements or a few more, as its size class has room for. */
-static ebb__array slice_alloc(ebb__slice_site *site, size_t n) {
+static EBB__ENTRY ebb__array slice_alloc(ebb__slice_site *site, size_t n) {
     ebb__array none = {NULL, 0};
     size_t bytes;
     if (n == 0 || site->size == 0 || __builtin_mul_overflow(n, site->size, &bytes) ||

@@ -3,8 +3,8 @@
  * sort_template.h is made for every natural order, where the comparison is inlined, and for every
  * common size of element by a function that compares. Larger elements are sorted through pointers
  * to them, and then each is moved to its place; without memory for the pointers, by heapsort. */
-#include "../../include/ebb/slice.h"
 #include "../base/base.h"
+#include "../../include/ebb/slice.h"
 #include "swap.h"
 
 #define SORT_BY_SIZE(a, b) (compare(a, b) < 0)
@@ -166,8 +166,8 @@ static void sort_arrange(char *a, size_t n, size_t size, const char **order) {
 }
 
 /* False, with nothing done, without memory. */
-static bool sort_through_pointers(char *a, size_t n, size_t size, bool stable,
-                                  ebb__compare compare) {
+static EBB__ENTRY bool sort_through_pointers(char *a, size_t n, size_t size, bool stable,
+                                             ebb__compare compare) {
     size_t words;
     if (__builtin_add_overflow(n, stable ? n / 2 : 0, &words) || words > SIZE_MAX / sizeof(char *))
         return false;

@@ -1,5 +1,6 @@
 /* str.c - strings: values of pointer and length over bytes that nobody changes.
  * docs/slices.md. */
+#include "../base/base.h"
 #include "../../include/ebb/slice.h"
 #include "../heap/heap.h"
 
