@@ -55,6 +55,7 @@
 #include "offheap/pool.c"
 #include "offheap/region.c"
 #include "observe/buffer.c"
+#include "observe/dump.c"
 #include "observe/endpoint.c"
 #include "observe/gc_page.c"
 #include "observe/graph.c"

@@ -22,6 +22,8 @@ typedef struct command {
  X(profile)         \
  X(diff)            \
  X(why)             \
+ X(dump)            \
+ X(dom)             \
  X(symbolize)
 
 #define COMMAND_DECLARE(name) extern const command command_##name;

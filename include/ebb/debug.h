@@ -55,6 +55,18 @@ typedef struct ebb_debug_request {
 /* Refuses (405) what was posted to a page that takes nothing. As ebb_debug_get otherwise. */
 EBB_API int ebb_debug_ask(const ebb_debug_request *request, const ebb_debug_sink *sink);
 
+/* --- Dumps ---------------------------------------------------------------------------------- */
+
+/* Writes all reachable objects, with their sizes and types, who refers to whom, and the roots, to a
+ * file that `ebb dom` reads: docs/heapdump.md. Names and sizes, never contents. Written by a copy
+ * of the process; the program stands still for as long as it takes to copy its page tables, but
+ * the caller waits.
+ * Returns / errors: 0; EBB_EINVAL for a null pointer; EBB_EBUSY where a snapshot cannot be taken
+ *   now (a line on standard error says why); EBB_ESYSTEM when the file cannot be written, or it
+ *   broke off: then there is no file.
+ * Threads: any, outside of finalizers.   Collects: never, but stops the world. */
+EBB_API int ebb_heap_dump(const char *path);
+
 /* The lines of HTTP's head that belong to a reply, each ended by CR LF, for programs that show the
  * pages in a server of their own: type, file name, what a browser may do with it. path: of the
  * target.   Returns: how many bytes of room they take; 0 when it is too small (640 are enough).

@@ -96,7 +96,8 @@ typedef struct endpoint {
  X(why)                   \
  X(retainers)             \
  X(series)                \
- X(metrics)
+ X(metrics)               \
+ X(heapdump)
 
 #define EBB__ENDPOINT_DECLARE(name) EBB__SHARED extern const endpoint ebb__endpoint_##name;
 EBB__ENDPOINTS(EBB__ENDPOINT_DECLARE)

@@ -70,11 +70,12 @@ struct snapshot_call {
     void *arg;
     stream stream;
     uint64_t asked_ns;
+    int pid;
     int forked; /* as ebb__os_child_fork says */
 };
 
 static __attribute__((noreturn)) void child_run(struct snapshot_call *call, const root_set *roots) {
-    snapshot s = {roots, call->asked_ns, ebb__os_now_ns()};
+    snapshot s = {roots, call->pid, call->asked_ns, ebb__os_now_ns()};
     ebb_debug_sink sink = {stream_begin, stream_write, &call->stream};
     reply r;
     ebb__reply_open(&r, &sink, 0);
@@ -233,6 +234,7 @@ static void snapshot_follow(struct snapshot_call *call, reply *r, uint64_t secon
 
 static void snapshot_make(struct snapshot_call *call, reply *r, uint64_t seconds) {
     call->asked_ns = ebb__os_now_ns();
+    call->pid = ebb__os_pid();
     call->forked = EBB_EBUSY;
     int error = ebb__with_world_stopped(snapshot_fork, call);
     if (error != 0)

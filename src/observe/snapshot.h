@@ -9,6 +9,7 @@
 /* What the child is given; nothing of it changes. */
 typedef struct snapshot {
     const root_set *roots; /* where pointers may lie outside the heap, with their origins */
+    int pid;               /* of the program */
     uint64_t asked_ns;     /* when the world was asked to stop */
     uint64_t forked_ns;    /* when the child began: the program goes on about now */
 } snapshot;

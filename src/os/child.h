@@ -59,4 +59,7 @@ EBB__SHARED int ebb__os_file_create(const char *path);
 EBB__SHARED bool ebb__os_file_write(int file, const void *bytes, size_t size);
 EBB__SHARED bool ebb__os_file_close(int file);
 
+/* The same for one that is not whole: takes it away, unless it is a device or a pipe. */
+EBB__SHARED void ebb__os_file_discard(int file, const char *path);
+
 #endif

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -276,4 +277,10 @@ bool ebb__os_file_write(int file, const void *bytes, size_t size) {
 
 bool ebb__os_file_close(int file) {
     return close(file) == 0;
+}
+
+void ebb__os_file_discard(int file, const char *path) {
+    struct stat is;
+    if (fstat(file, &is) == 0 && S_ISREG(is.st_mode)) unlink(path);
+    close(file);
 }
