@@ -234,6 +234,10 @@ EBB__SHARED void ebb__pace_set(size_t live);
 EBB__SHARED void ebb__pace_put_off(void);
 EBB__SHARED void ebb__pace_swept(void); /* after the sweep */
 
+/* No more than bytes are claimed from here to the end of the cycle, but for a run a millisecond of
+ * each thread. */
+EBB__SHARED void ebb__pace_close(size_t bytes);
+
 /* What the goal is made of, if `live` bytes stay: bytes that may come on top. */
 typedef struct goal_parts {
     int percent;                           /* -1: off */

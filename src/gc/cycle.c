@@ -284,7 +284,7 @@ static void stack_hints(int tid, uintptr_t sp, uintptr_t tp) {
     if (end > sp) ebb__mark_hints(round_up(sp, sizeof(void *)), min_size(end, sp + STACK_MOST));
 }
 
-/* In the opening stop. */
+/* In a short stop. */
 static void open_hints(uintptr_t sp) {
     enum { THREADS_MOST = 64 };
     size_t room;
@@ -298,27 +298,49 @@ static void open_hints(uintptr_t sp) {
     }
 }
 
+/* When stacks were looked at last, and what had been claimed then. [owner] */
+static struct {
+    uint64_t ns;
+    size_t claimed;
+} hinted;
+
+/* What a thread is making hangs from its stack alone, and would be marked in the last stop: worth
+ * another short one when that may be much. Allocation is held back from then on, or there would be
+ * as much again by the time that it is marked. */
+static bool hints_stale(void) {
+    uint64_t budget = ebb__settings.pause_ns; /* in bytes too, since a byte takes a nanosecond */
+    size_t claimed = atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
+    return ebb__os_now_ns() - hinted.ns > budget && claimed - hinted.claimed > budget;
+}
+
+/* A short stop. The first of a cycle orders what threads did before it and what they do after. */
 static bool cycle_open(uintptr_t sp) {
     uint64_t start = ebb__os_now_ns();
     ebb__os_lock(&ebb__collector_lock);
     bool stopped = ebb__world_stop() == 0;
     if (stopped) {
         open_hints(sp);
-        now.record.open_ns = ebb__os_now_ns() - start;
-        pause_account(now.record.open_ns);
+        hinted.ns = ebb__os_now_ns();
+        hinted.claimed = atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
+        now.record.open_ns = max_size(now.record.open_ns, hinted.ns - start);
+        pause_account(hinted.ns - start);
         ebb__world_resume();
     }
     ebb__os_unlock(&ebb__collector_lock);
     return stopped;
 }
 
-/* Until what was written meanwhile is little, or less work than to ask again, or does not get less.
- * A page takes a few microseconds to scan. */
-static bool mark_rounds(void) {
+/* Until what was written meanwhile is little, or less work than to ask again, or does not get less,
+ * and so is what was made. A page takes a few microseconds to scan. */
+static bool mark_rounds(uintptr_t sp) {
     enum { ROUNDS = 8, PAGE_NS = 4000 };
     cycle_record *r = &now.record;
     size_t enough = ebb__settings.pause_ns / 4 / PAGE_NS, last = SIZE_MAX;
     for (r->rounds = 0; r->rounds < ROUNDS; r->rounds++) {
+        if (hints_stale()) {
+            ebb__pace_close(ebb__settings.pause_ns / 2);
+            if (!cycle_open(sp)) return false;
+        }
         uint64_t start = ebb__os_now_ns();
         size_t pages = ebb__dirty_look(false);
         size_t asking = (ebb__os_now_ns() - start) / PAGE_NS;
@@ -327,7 +349,8 @@ static bool mark_rounds(void) {
         ebb__yield_point(1);
         if (!changed) return false; /* what was listed is armed again, and not scanned */
         ebb__mark_run(NULL, changed, (unsigned)ebb__settings.background, &now.totals);
-        if (pages <= max_size(enough, asking) || pages > last / 4 * 3) break;
+        bool little = pages <= max_size(enough, asking) || pages > last / 4 * 3;
+        if (little && !hints_stale()) break;
         last = pages;
     }
     return true;
@@ -384,7 +407,7 @@ static bool mark_beside(uintptr_t sp) {
     phase_set(PHASE_MARK);
     hints_take();
     ebb__mark_run(NULL, changed, most, &now.totals);
-    bool whole = mark_rounds();
+    bool whole = mark_rounds(sp);
     r->mark_ns = ebb__os_now_ns() - start;
     return whole;
 }

@@ -14,6 +14,7 @@
 static struct {
     _Atomic(size_t) waste;      /* see limit_waste; SIZE_MAX: not known; relaxed */
     _Atomic(size_t) begun_at;   /* claimed when this cycle began; relaxed */
+    _Atomic(size_t) closing_at; /* claimed by then at most: see ebb__pace_close; relaxed */
     _Atomic(uint64_t) expected; /* bytes that it will mark; relaxed */
     uint64_t marked[2];         /* bytes that the last minor and full one marked [owner] */
     size_t claimed_beside[2];   /* bytes that were claimed while they did [owner] */
@@ -23,7 +24,7 @@ static struct {
     bool poor;          /* minor cycles do not pay any more [owner] */
     _Atomic(uint64_t) vain_since_ns, vain_cost_ns; /* cycles at the limit that gave little */
     _Atomic(uint32_t) vain;                        /* how many in a row; relaxed, as the others */
-} pace = {.waste = SIZE_MAX};
+} pace = {.waste = SIZE_MAX, .closing_at = SIZE_MAX};
 
 static _Atomic(ebb_limit_handler) limit_handler;
 static _Atomic(void *) limit_arg;
@@ -109,6 +110,11 @@ void ebb__pace_begin(const cycle_record *r) {
     uint64_t expected = r->full ? ebb__cycle.last.live : pace.marked[0];
     atomic_store_explicit(&pace.expected, max_size(expected, MIB), memory_order_relaxed);
     atomic_store_explicit(&pace.begun_at, claimed_now(), memory_order_relaxed);
+    atomic_store_explicit(&pace.closing_at, SIZE_MAX, memory_order_relaxed);
+}
+
+void ebb__pace_close(size_t bytes) {
+    atomic_store_explicit(&pace.closing_at, claimed_now() + bytes, memory_order_relaxed);
 }
 
 /* A minor cycle pays while it frees a third of what the first one after a full one did, of as much
@@ -162,7 +168,10 @@ static bool ahead(size_t bytes) {
     if (phase == PHASE_IDLE) return false;
     size_t room = atomic_load_explicit(&ebb__cycle.room, memory_order_relaxed);
     size_t claimed = claimed_now() + bytes;
-    return claimed > bytes && claimed > (phase == PHASE_MARK ? allowed(room) : room);
+    if (phase == PHASE_MARK)
+        room =
+            min_size(allowed(room), atomic_load_explicit(&pace.closing_at, memory_order_relaxed));
+    return claimed > bytes && claimed > room;
 }
 
 /* Before looking at what was claimed, which a cycle takes back to nothing: then a look that is of
