@@ -5,6 +5,7 @@
  * before it looks inside, and that a dump that broke off has no last one. Objects are numbered in
  * the order in which they stand in the file. */
 #include "../os/child.h"
+#include "profile.h"
 #include "paths.h"
 
 enum { DUMP_VERSION = 1, BLOCK_BYTES = 60 * 1024, BLOCK_SPARE = 1024, TYPES_PLACES = 1 << 16 };
@@ -19,6 +20,8 @@ typedef struct dump {
     const struct ebb__layout **types; /* by place of their hash */
     uint32_t *type_numbers;
     uint32_t type_count;
+    uint32_t *site_numbers; /* by the profile's own: 0 not written yet */
+    uint32_t site_count, site_room;
     uint64_t objects, edges, roots, bytes;
     /* Edges. */
     uint64_t next;        /* the number of the object that comes next */
@@ -220,6 +223,48 @@ static void dump_object_edges(graph *g, const span *s, uint32_t index, void *arg
     edges_close(d);
 }
 
+/* --- Samples -------------------------------------------------------------------------------- */
+
+enum { SITE_STACK = 128 };
+
+/* Each is written before the first sample that names it. */
+static uint32_t dump_site(dump *d, uint32_t site) {
+    uintptr_t pcs[SITE_STACK];
+    if (site >= d->site_room) return 0;
+    if (d->site_numbers[site]) return d->site_numbers[site];
+    unsigned frames = ebb__profile_stack(site, pcs, SITE_STACK);
+    block_room(d, 'S', SITE_STACK * 10 + 32);
+    put_number(d, d->site_count);
+    put_number(d, frames);
+    for (unsigned i = 0; i < frames; i++) put_number(d, pcs[i]);
+    return d->site_numbers[site] = d->site_count++;
+}
+
+static void dump_sample(const profile_sample *sample, void *arg) {
+    dump *d = arg;
+    uint64_t object;
+    if (!target_find(d, sample->object, &object)) return;
+    uint32_t site = dump_site(d, sample->site);
+    if (!site) return;
+    block_room(d, 'P', 32);
+    put_number(d, object);
+    put_number(d, site);
+}
+
+static void sample_most(const profile_sample *sample, void *most) {
+    if (sample->site >= *(uint32_t *)most) *(uint32_t *)most = sample->site + 1;
+}
+
+/* Site 0 is that of all others. */
+static void dump_samples(dump *d) {
+    ebb__profile_each(sample_most, &d->site_room);
+    d->site_numbers = ebb__graph_memory((d->site_room + 1) * sizeof *d->site_numbers);
+    block_room(d, 'S', 32);
+    put_number(d, d->site_count++);
+    put_number(d, 0);
+    if (d->site_numbers) ebb__profile_each(dump_sample, d);
+}
+
 /* --- Roots ---------------------------------------------------------------------------------- */
 
 static void put_root(dump *d, uint32_t origin, int tid, uintptr_t at, uintptr_t word) {
@@ -313,6 +358,7 @@ static void dump_work(const snapshot *s, reply *r, void *name) {
     put_head(&d);
     ebb__os_mappings_each(put_module, &d);
     dump_objects(&d);
+    dump_samples(&d);
     ebb__graph_each(&d.g, dump_object_edges, &d);
     dump_roots(&d);
     put_end(&d);

@@ -1,26 +1,26 @@
 /* graph.c - numbering and walking all objects of a snapshot. docs/design.md, "Retention".
  *
  * A hundred million objects leave a few bytes for each. So nothing is kept but the slot by which
- * an object was found, in five bytes, of which the fifth is mostly never touched; what waits to be
- * scanned is named by the sixteen bytes that it starts in, which no two objects share; the marks
- * that say what was found are the collector's own, of which this process has a copy. References
- * are read off by the collector's own code (scan_template.h, extent.c).
+ * an object was found, in five bytes, of which the fifth is mostly never touched; and a bit that
+ * says so, where extent.c looks for the collector's marks. References are read off by the
+ * collector's own code (scan_template.h, extent.c).
  *
  * Memory is far and the order is nobody's: words go through a ring while what deciding about them
  * needs is on its way, as in mark.c, and objects that will be scanned soon are asked for ahead. */
 #include "graph.h"
 
-enum { GRAPH_GRAIN = 16, QUEUE_ITEMS = 13000, QUEUE_ARRAY = 0x80, QUEUE_AHEAD = 16 };
-enum { QUEUE_PIECE = 80 * 1024 };
+enum { QUEUE_ITEMS = 13000, QUEUE_ARRAY = 0x8000, QUEUE_AHEAD = 16, QUEUE_PIECE = 80 * 1024 };
 
-/* Objects that wait: their sixteen bytes, and whether extent.c says what of it is scanned. */
+/* Objects that wait: span, place in it, and (in its highest bit) whether extent.c says what of it
+ * is scanned. */
 typedef struct graph_queue_piece {
     struct graph_queue_piece *next;
     uint32_t put, taken;
-    uint32_t low[QUEUE_ITEMS];
-    uint8_t high[QUEUE_ITEMS];
+    uint32_t span[QUEUE_ITEMS];
+    uint16_t index[QUEUE_ITEMS];
 } graph_queue_piece;
 static_assert(sizeof(graph_queue_piece) <= QUEUE_PIECE, "a piece of the queue fits its memory");
+static_assert(SPAN_PAGES_MAX * PAGE / STRIDE_MIN < QUEUE_ARRAY, "an index leaves the highest bit");
 
 void *ebb__graph_memory(size_t bytes) {
     size_t page = ebb__os_page_size();
@@ -120,7 +120,7 @@ static graph_queue_piece *waiting_piece(graph *g) {
     return piece;
 }
 
-static void waiting_put(graph *g, uintptr_t object, uint8_t tag) {
+static void waiting_put(graph *g, const span *s, uint32_t index, uint32_t tag) {
     if (!g->tail || g->tail->put == QUEUE_ITEMS) {
         graph_queue_piece *piece = waiting_piece(g);
         if (!piece) {
@@ -131,33 +131,23 @@ static void waiting_put(graph *g, uintptr_t object, uint8_t tag) {
         g->tail = piece;
         if (!g->head) g->head = piece;
     }
-    uint64_t grain = (object - ebb__space.base) / GRAPH_GRAIN;
-    g->tail->low[g->tail->put] = (uint32_t)grain;
-    g->tail->high[g->tail->put++] = (uint8_t)(grain >> 32) | tag;
+    g->tail->span[g->tail->put] = span_number(s);
+    g->tail->index[g->tail->put++] = (uint16_t)(index | tag);
 }
 
-/* The last byte of an item's sixteen: in the object, wherever in them that starts. */
-static uintptr_t waiting_address(const graph_queue_piece *piece, uint32_t i) {
-    uint64_t grain = (uint64_t)(piece->high[i] & ~QUEUE_ARRAY) << 32 | piece->low[i];
-    return ebb__space.base + grain * GRAPH_GRAIN + GRAPH_GRAIN - 1;
+static uintptr_t waiting_object(const graph_queue_piece *piece, uint32_t i) {
+    const span *s = span_at(piece->span[i]);
+    return span_start(s) + (piece->index[i] & ~QUEUE_ARRAY & UINT16_MAX) * s->stride;
 }
 
 static void waiting_prefetch(const graph_queue_piece *piece) {
     uint32_t far = piece->taken + QUEUE_AHEAD, near = piece->taken + QUEUE_AHEAD / 2;
-    if (far < piece->put) {
-        uintptr_t address = waiting_address(piece, far);
-        __builtin_prefetch((void *)address);
-        __builtin_prefetch(&ebb__space.span_of[(address - ebb__space.base) >> PAGE_SHIFT]);
-    }
-    if (near < piece->put) {
-        size_t page = (waiting_address(piece, near) - ebb__space.base) >> PAGE_SHIFT;
-        __builtin_prefetch(&ebb__space.spans[atomic_load_explicit(&ebb__space.span_of[page],
-                                                                  memory_order_relaxed)]);
-    }
+    if (far < piece->put) __builtin_prefetch(span_at(piece->span[far]));
+    if (near < piece->put) __builtin_prefetch((void *)waiting_object(piece, near));
 }
 
 /* False when nothing waits. */
-static bool waiting_take(graph *g, uintptr_t *address, bool *array) {
+static bool waiting_take(graph *g, const span **s, uintptr_t *object, bool *array) {
     graph_queue_piece *piece = g->head;
     while (piece && piece->taken == piece->put) {
         if (!piece->next) return false;
@@ -168,8 +158,9 @@ static bool waiting_take(graph *g, uintptr_t *address, bool *array) {
     }
     if (!piece) return false;
     waiting_prefetch(piece);
-    *address = waiting_address(piece, piece->taken);
-    *array = piece->high[piece->taken++] & QUEUE_ARRAY;
+    *s = span_at(piece->span[piece->taken]);
+    *object = waiting_object(piece, piece->taken);
+    *array = piece->index[piece->taken++] & QUEUE_ARRAY;
     return true;
 }
 
@@ -197,10 +188,10 @@ static void graph_mark(graph *g, uint64_t slot, uintptr_t word) {
     if (marked) atomic_store_explicit(marks, have | bit, memory_order_relaxed);
     uintptr_t object = span_start(s) + index * s->stride;
     if (EBB__RARE(s->extents) && ebb__extent_whole(s, object, marked))
-        waiting_put(g, object, QUEUE_ARRAY);
+        waiting_put(g, s, index, QUEUE_ARRAY);
     if (!marked) return;
     graph_find(g, s, index, slot);
-    if (s->zone == ZONE_SCAN) waiting_put(g, object, 0);
+    if (s->zone == ZONE_SCAN) waiting_put(g, s, index, 0);
 }
 
 /* The first stage knows the page, the second the span, the third the object: each asks for what the
@@ -252,7 +243,7 @@ static void graph_slice(graph *g, uintptr_t at, const slice_reach *reach) {
     if (g->around && graph_bit(g->target, graph_number(g, s, index))) return;
     unsigned todo = ebb__extent_see(reach, false, &array, &bytes);
     if (todo & SLICE_PLAIN) graph_meet(g, at, reach->ptr);
-    if (todo & SLICE_SCAN) waiting_put(g, array, QUEUE_ARRAY);
+    if (todo & SLICE_SCAN) waiting_put(g, s, index, QUEUE_ARRAY);
     if (todo & SLICE_MARKED) graph_find(g, s, index, at / 8 + g->bias);
 }
 
@@ -262,15 +253,9 @@ static void graph_slice(graph *g, uintptr_t at, const slice_reach *reach) {
 #define SCAN_SLICE(g, at, reach) graph_slice(g, at, reach)
 #include "../gc/scan_template.h"
 
-static void graph_scan(graph *g, uintptr_t address, bool array) {
-    uint32_t index;
-    os_range parts[2];
-    const span *s = ebb__span_at(address);
-    if (!s || !span_find(s, address, &index)) return;
-    uintptr_t object = span_start(s) + index * s->stride;
-    unsigned count = 1;
-    parts[0] = (os_range){object, object + s->stride};
-    if (array) count = ebb__extent_take(s, object, parts);
+static void graph_scan(graph *g, const span *s, uintptr_t object, bool array) {
+    os_range parts[2] = {{object, object + s->stride}};
+    unsigned count = array ? ebb__extent_take(s, object, parts) : 1;
     for (unsigned i = 0; i < count; i++)
         graph_scan_part(g, s, object, parts[i].start, parts[i].end);
 }
@@ -285,12 +270,13 @@ static bool ring_drain(graph *g) {
 }
 
 static void graph_drain(graph *g) {
-    uintptr_t address;
+    const span *s;
+    uintptr_t object;
     bool array;
     g->bias = (uint64_t)0 - ebb__space.base / 8;
     do {
         ring_drain(g);
-        while (!g->failed && waiting_take(g, &address, &array)) graph_scan(g, address, array);
+        while (!g->failed && waiting_take(g, &s, &object, &array)) graph_scan(g, s, object, array);
     } while (!g->failed && ring_drain(g));
 }
 

@@ -36,7 +36,8 @@ static void memory_notes(reply *to, const struct ebb_memory *m) {
                      ebb__size_text((int64_t)(m->rss_counter - m->rss)).text);
     memory_note(to, m->free_never_used,
                 "of free_pages were never handed out: they came with a huge page");
-    memory_note(to, m->malloc_free, "of outside_malloc, at most, are free inside malloc: malloc_trim(0)");
+    memory_note(to, m->malloc_free,
+                "of outside_malloc, at most, are free inside malloc: malloc_trim(0)");
     memory_note(to, m->metadata_profile, "of metadata are the profile's");
     memory_note(to, m->metadata_look, "of metadata were mapped for this look, and are gone");
     memory_note(to, m->heap_returned, "mapped for the heap, given back or never touched");

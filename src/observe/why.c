@@ -150,6 +150,23 @@ static void target_at(why *w, uintptr_t address) {
     if (!graph_bit(w->g.target, graph_number(&w->g, s, index))) target_add(&w->g, s, index, w);
 }
 
+static void targets_by_site(why *w, const char *list) {
+    w->sampled = true;
+    ebb__why_sites(w, list, target_at);
+}
+
+static bool types_named(const why *w) {
+    for (uint32_t i = 0; i < w->types_room; i++)
+        if (w->types[i].target) return true;
+    return false;
+}
+
+/* A type, or a function that whoever asks has found the addresses of. */
+static void targets_by_name(why *w) {
+    targets_by_type(w);
+    if (*w->ask->site && !types_named(w)) targets_by_site(w, w->ask->site);
+}
+
 /* Objects that only doubtful roots lead to: the bits say what the others do. */
 static void target_doubtful(graph *g, const span *s, uint32_t index, void *arg) {
     why *w = arg;
@@ -182,9 +199,9 @@ static bool why_walk(why *w) {
     else if (strncmp(w->ask->target, "0x", 2) == 0)
         target_at(w, strtoul(w->ask->target, NULL, 16));
     else if (*w->ask->target == '@')
-        ebb__why_sites(w, target_at);
+        targets_by_site(w, w->ask->target);
     else if (*w->ask->target)
-        targets_by_type(w);
+        targets_by_name(w);
     return true;
 }
 
@@ -219,12 +236,6 @@ static bool why_retained(why *w) {
     return !w->g.failed;
 }
 
-static bool types_named(const why *w) {
-    for (uint32_t i = 0; i < w->types_room; i++)
-        if (w->types[i].target) return true;
-    return false;
-}
-
 static void why_short(reply *r) {
     ebb__reply_error(r, 503, "no memory for looking at the snapshot");
 }
@@ -243,7 +254,7 @@ static void why_work(const snapshot *s, reply *r, void *arg) {
         return;
     }
     if (*w.ask->target && w.targets.objects == 0 && strncmp(w.ask->target, "0x", 2) != 0 &&
-        *w.ask->target != '@' && !types_named(&w)) {
+        *w.ask->target != '@' && !w.sampled && !types_named(&w)) {
         ebb__reply_begin(r, 404, EBB__TEXT, NULL);
         near_names(&w, r);
         return;
@@ -262,6 +273,7 @@ static void why_answer(const request *q, reply *r, bool profile) {
     if (ebb__request_is(q, "format", "json")) ask.form = WHY_JSON;
     if (ebb__request_value(q, "debug", room, sizeof room)) ask.form = WHY_TEXT;
     if (!ebb__request_value(q, "target", ask.target, sizeof ask.target)) *ask.target = 0;
+    if (!ebb__request_value(q, "site", ask.site, sizeof ask.site)) *ask.site = 0;
     ask.doubtful =
         ebb__request_value(q, "conservative", room, sizeof room) != NULL && strcmp(room, "0") != 0;
     uint64_t seconds;

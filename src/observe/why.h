@@ -9,6 +9,7 @@ enum why_form { WHY_TEXT, WHY_JSON, WHY_PROFILE };
 
 typedef struct why_ask {
     char target[512]; /* "" for everything */
+    char site[2048];  /* addresses of calls, for a target that is no type; "" */
     bool doubtful;    /* only what stacks, registers and thread-local storage alone hold */
     enum why_form form;
     uint64_t limit; /* of shapes */
@@ -22,6 +23,7 @@ typedef struct why_type {
 
 typedef struct why {
     const why_ask *ask;
+    bool sampled;    /* the targets are samples: there are more */
     bool everything; /* all objects are targets, and nothing is retained */
     graph g;
     paths paths;
@@ -40,13 +42,16 @@ EBB__SHARED why_type *ebb__why_type(why *w, struct ebb__layout *l);
 /* What objects of a layout are called; returns room. */
 EBB__SHARED const char *ebb__why_layout_name(const struct ebb__layout *l, char *room, size_t size);
 
-/* Calls visit for each sampled object that was allocated by a call that returns to one of the
- * addresses in the target, "@0xA+0xB". */
-EBB__SHARED void ebb__why_sites(why *w, void (*visit)(why *w, uintptr_t object));
+/* Calls visit for each sampled object that was allocated below a call at, or returning to, one of
+ * the addresses in the list, "@0xA+0xB". */
+EBB__SHARED void ebb__why_sites(why *w, const char *list, void (*visit)(why *w, uintptr_t object));
 
 /* "BEFORE@0x…", the call that allocated an object, if it was sampled; then `after`. */
 EBB__SHARED void ebb__why_site_print(uintptr_t object, reply *r, const char *before,
                                      const char *after);
+
+/* A frame of a profile: what a node is and by which reference; or the root of its way. */
+EBB__SHARED void ebb__why_frame_print(const why *w, reply *r, uint32_t node, bool root);
 
 /* Types by their bytes; the answer, as text or JSON; as a profile. */
 EBB__SHARED void ebb__why_print_types(why *w, reply *r);

@@ -79,7 +79,7 @@ static void print_variable(const why *w, reply *r, const path_node *n) {
 }
 
 static void print_root(const why *w, reply *r, const path_node *n) {
-    ebb__reply_print(r, "      %s", origin_name(n));
+    ebb__reply_print(r, "%s", origin_name(n));
     if (n->root.tid) ebb__reply_print(r, " of thread %d", n->root.tid);
     if (n->root.origin == ORIGIN_STATIC) print_variable(w, r, n);
     if (n->root.origin == ORIGIN_RANGE && n->key) ebb__reply_print(r, " at 0x%zx", (size_t)n->key);
@@ -88,7 +88,6 @@ static void print_root(const why *w, reply *r, const path_node *n) {
         if (n->most > n->least) ebb__reply_print(r, " to %llu", (unsigned long long)n->most);
         ebb__reply_print(r, " bytes from its top");
     }
-    ebb__reply_print(r, "\n");
 }
 
 static void print_slots(reply *r, const path_node *n) {
@@ -130,12 +129,27 @@ static void print_node(const why *w, reply *r, uint32_t number) {
         print_reference(r, &w->paths.nodes[n->before], n);
         ebb__reply_print(r, "%s\n", n->repeated ? " (and back to here again)" : "");
     } else {
+        ebb__reply_print(r, "      ");
         print_root(w, r, n);
+        ebb__reply_print(r, "\n");
     }
     ebb__reply_print(r, "        -> %s, such as 0x%zx",
                      ebb__why_layout_name(n->layout, name, sizeof name), (size_t)n->example);
     ebb__why_site_print(n->example, r, ", of ", "");
     ebb__reply_print(r, "\n");
+}
+
+void ebb__why_frame_print(const why *w, reply *r, uint32_t node, bool root) {
+    const path_node *n = &w->paths.nodes[node];
+    char name[256];
+    if (root) {
+        print_root(w, r, n);
+        return;
+    }
+    ebb__reply_print(r, "%s", ebb__why_layout_name(n->layout, name, sizeof name));
+    if (n->before == 0) return;
+    ebb__reply_print(r, " by ");
+    print_reference(r, &w->paths.nodes[n->before], n);
 }
 
 /* --- Text ----------------------------------------------------------------------------------- */
@@ -157,6 +171,7 @@ static void print_targets(const why *w, reply *r) {
     const char *name = *w->ask->target ? w->ask->target : "what doubtful roots alone hold";
     ebb__reply_print(r, "%s: ", name);
     print_sum(r, "", w->targets);
+    if (w->sampled) ebb__reply_print(r, ", as far as they were sampled");
     if (w->ask->doubtful && *w->ask->target) ebb__reply_print(r, "; doubtful ones only:");
     if (w->targets.objects == 0) {
         ebb__reply_print(r, "\nno such object is reachable\n");
@@ -254,6 +269,7 @@ static void json_head(const why *w, reply *r) {
     json_sum(r, "reachable", w->all);
     ebb__reply_print(r, ",");
     json_sum(r, "conservative_only", w->doubtful);
+    ebb__reply_print(r, ",\"sampled\":%s", w->sampled ? "true" : "false");
     ebb__reply_print(r, ",\"taken_ns\":%llu,\"looked_ns\":%llu,\"cpu_ns\":%llu,\"child_bytes\":%zu",
                      (unsigned long long)(s->forked_ns - s->asked_ns),
                      (unsigned long long)(ebb__os_now_ns() - s->forked_ns),

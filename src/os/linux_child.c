@@ -65,7 +65,7 @@ static void child_begin(int kept, int parent) {
     if (getppid() != parent) ebb__os_child_exit(1); /* it died before that was set */
     child_close(kept);
     setrlimit(RLIMIT_CORE, &core);
-    setpriority(PRIO_PROCESS, 0, CHILD_NICE);
+    setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + CHILD_NICE);
     prctl(PR_SET_NAME, "ebb-snapshot");
     snprintf(text, sizeof text, "%d", OOM_FIRST);
     child_text("/proc/self/oom_score_adj", text);
