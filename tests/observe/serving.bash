@@ -1,0 +1,36 @@
+# serving.bash - sourced by the scripts that look at a program over HTTP: builds served.c, starts it,
+# says where it serves. Wants $build and $scratch.
+# shellcheck shell=bash
+
+served_build() {
+    cc -std=gnu11 -O2 -g -Iinclude tests/observe/served.c "$build/libebb.a" "-Wl,-rpath,$build" \
+        -pthread -lm -ldl -o "$scratch/served"
+}
+
+# The program runs until $served_input is closed. Sets served_pid and, when it serves over HTTP,
+# served_at (HOST:PORT). More arguments are for its environment.
+served_start() {
+    rm -f "$scratch/input"
+    mkfifo "$scratch/input"
+    env "$@" "$scratch/served" <"$scratch/input" >"$scratch/served.out" 2>"$scratch/served.err" &
+    served_pid=$!
+    exec {served_input}>"$scratch/input"
+    served_at=
+    for _ in {1..100}; do
+        served_at=$(sed -n 's,^ebb: debug pages at http://\([^/]*\)/.*,\1,p' "$scratch/served.err")
+        [ -z "$served_at" ] && ! grep -q . "$scratch/served.err" || break
+        sleep 0.1
+    done
+}
+
+served_stop() {
+    exec {served_input}>&-
+    wait "$served_pid"
+}
+
+# A port of loopback where nobody listens.
+port_free() {
+    local port
+    while port=$((20000 + RANDOM % 10000)); (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
+    echo $port
+}
