@@ -263,6 +263,7 @@ EBB__SHARED int ebb__with_world_stopped(void (*fn)(const root_set *roots, void *
 /* --- The background (service.c)
  * ---------------------------------------------------------------------- */
 
+EBB__SHARED void ebb__service_wake(void); /* if it was started; also from a signal's handler */
 EBB__SHARED void ebb__service_need(void); /* there is or may be something to do: starts it */
 EBB__SHARED void ebb__service_forked(void);
 

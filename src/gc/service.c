@@ -107,10 +107,14 @@ void ebb__service_look(service_look *look) {
                        .rest_ns = QUIET_NS};
 }
 
-void ebb__service_need(void) {
-    uint32_t none = 0;
+void ebb__service_wake(void) {
     atomic_fetch_add_explicit(&service.work, 1, memory_order_release);
     ebb__os_wake(&service.work, false);
+}
+
+void ebb__service_need(void) {
+    uint32_t none = 0;
+    ebb__service_wake();
     if (!atomic_compare_exchange_strong_explicit(&service.started, &none, 1, memory_order_acq_rel,
                                                  memory_order_relaxed))
         return;

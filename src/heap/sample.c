@@ -32,13 +32,12 @@ static double sample_one_minus_exp(double x) {
     return f;
 }
 
-double ebb__sample_chance(size_t size) {
-    size_t rate = ebb__sample_rate;
+double ebb__sample_chance(size_t size, size_t rate) {
     return rate <= 1 ? 1 : sample_one_minus_exp((double)size / (double)rate);
 }
 
-double ebb__sample_weight(size_t size) {
-    double chance = ebb__sample_chance(size);
+double ebb__sample_weight(size_t size, size_t rate) {
+    double chance = ebb__sample_chance(size, rate);
     return chance > 0 ? 1 / chance : 1;
 }
 

@@ -61,11 +61,10 @@ EBB__INLINE bool sample_due(heap_thread *t, size_t bytes) {
     return sample_cut(t, 0, bytes, bytes) == 0;
 }
 
-/* How many objects of that size one sampled one stands for: 1 / (1 - e^(-size/rate)). */
-EBB__SHARED double ebb__sample_weight(size_t size);
-
-/* The probability of a point in size bytes, to draw from. */
-EBB__SHARED double ebb__sample_chance(size_t size);
+/* The probability of a point in size bytes, 1 - e^(-size/rate), which is how many of those objects
+ * one that is sampled stands for, upside down. */
+EBB__SHARED double ebb__sample_chance(size_t size, size_t rate);
+EBB__SHARED double ebb__sample_weight(size_t size, size_t rate);
 
 /* A number in [0, 1) from the thread's own sequence. */
 EBB__SHARED double ebb__sample_random(heap_thread *t);

@@ -97,7 +97,11 @@ typedef struct endpoint {
  X(retainers)             \
  X(series)                \
  X(metrics)               \
- X(heapdump)
+ X(heapdump)              \
+ X(heap)                  \
+ X(allocs)                \
+ X(cmdline)               \
+ X(symbol)
 
 #define EBB__ENDPOINT_DECLARE(name) EBB__SHARED extern const endpoint ebb__endpoint_##name;
 EBB__ENDPOINTS(EBB__ENDPOINT_DECLARE)

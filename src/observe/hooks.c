@@ -5,6 +5,7 @@
 #include "profile.h"
 
 static void hooks_started(void) {
+    ebb__profile_started();
     ebb__serve_started();
 }
 
@@ -19,6 +20,7 @@ static void hooks_cycle_end(const cycle_record *record) {
 }
 
 static void hooks_tick(void) {
+    ebb__profile_tick();
     ebb__serve_tick();
 }
 

@@ -166,7 +166,8 @@ static void profile_resized(uintptr_t object, size_t before, size_t size) {
     ebb__critical_lock(&ebb__sample_lock);
     sample_entry *e = sample_find(object);
     if (e) {
-        double kept = ebb__sample_chance(size) / ebb__sample_chance(before);
+        double kept = ebb__sample_chance(size, ebb__sample_rate) /
+                      ebb__sample_chance(before, ebb__sample_rate);
         bool keep = size >= before || ebb__sample_random(ebb__self) < kept;
         uint32_t bucket = keep ? ebb__bucket_of(bucket_at(e->bucket)->site, size, false) : 0;
         if (bucket)
@@ -281,7 +282,7 @@ unsigned ebb__profile_stack(uint32_t site, uintptr_t *pcs, unsigned room) {
 }
 
 double ebb__profile_weight(size_t size) {
-    return ebb__sample_weight(size);
+    return ebb__sample_weight(size, ebb__sample_rate);
 }
 
 size_t ebb__profile_bytes(void) {
@@ -305,6 +306,7 @@ static void copy_take(profile_copy *copy) {
     ebb__buffer_add(&copy->sites.buckets, from->buckets.bytes, from->buckets.used);
     copy->cycle = samples.cycle;
     copy->rate = ebb__sample_rate;
+    copy->epoch = ebb__sample_epoch;
     copy->lost = atomic_load_explicit(&samples_lost, memory_order_relaxed);
     if (copy->cycle.number == 0 && !copy->sites.buckets.failed) copy_count(copy);
 }

@@ -38,6 +38,11 @@ EBB__SHARED size_t ebb__profile_bytes(void);
 /* In the stop that ends a cycle: looks which samples live. */
 EBB__SHARED void ebb__profile_marked(const cycle_record *record);
 
+/* Once, outside of every lock: installs what EBB_PROFILE asks for. And now and then by the service
+ * thread: writes what was asked for by a signal. */
+EBB__SHARED void ebb__profile_started(void);
+EBB__SHARED void ebb__profile_tick(void);
+
 /* --- Copies, for who writes a profile ----------------------------------------------------------
  */
 
@@ -52,7 +57,8 @@ typedef struct profile_copy {
     profile_sites sites;
     profile_cycle cycle;
     size_t rate;
-    uint64_t lost; /* samples for which there was no memory */
+    uint32_t epoch; /* differs when the rate was changed: what was counted began anew */
+    uint64_t lost;  /* samples for which there was no memory */
     uint64_t wall_ns;
 } profile_copy;
 

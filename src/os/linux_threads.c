@@ -227,6 +227,23 @@ int ebb__os_stop_install(int signal, os_stop_handler handler) {
     return sigaction(signal, &action, NULL) == 0 ? 0 : EBB_EINVAL;
 }
 
+static void (*asked_handler)(int signal);
+
+static void asked_signal(int signal) {
+    int saved = errno;
+    asked_handler(signal);
+    errno = saved;
+}
+
+int ebb__os_signal_install(int signal, void (*handler)(int signal)) {
+    struct sigaction action = {.sa_handler = asked_signal, .sa_flags = SA_RESTART}, before;
+    if (sigaction(signal, NULL, &before) != 0) return EBB_EINVAL;
+    if (before.sa_flags & SA_SIGINFO || before.sa_handler != SIG_DFL) return EBB_EBUSY;
+    asked_handler = handler;
+    sigemptyset(&action.sa_mask);
+    return sigaction(signal, &action, NULL) == 0 ? 0 : EBB_EINVAL;
+}
+
 int ebb__os_stop_default(void) {
     return SIGRTMIN + 7;
 }

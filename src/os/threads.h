@@ -37,6 +37,10 @@ EBB__SHARED int ebb__os_stop_install(int signal, os_stop_handler handler);
 EBB__SHARED int ebb__os_stop_default(void);   /* the signal that is used if none is named */
 EBB__SHARED int ebb__os_stop_max(void);       /* the largest number of a signal */
 EBB__SHARED int ebb__os_profile_signal(void); /* that asks for a profile, if none is named */
+
+/* Has a signal call the handler, once a process, unless the program has done anything about it:
+ * then EBB_EBUSY. */
+EBB__SHARED int ebb__os_signal_install(int signal, void (*handler)(int signal));
 /* Whether a signal does not reach a thread that waits in the C library: under ThreadSanitizer. */
 EBB__SHARED bool ebb__os_signals_late(void);
 EBB__SHARED bool ebb__os_stop_send(int tid, int signal); /* false: the thread is gone */

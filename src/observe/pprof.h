@@ -1,0 +1,31 @@
+/* pprof.h - profiles as other programs read them. docs/design.md, "Profile". */
+#ifndef EBB_PPROF_H
+#define EBB_PPROF_H
+
+#include "profile.h"
+
+/* What to write: copies, of which `before` may be null; what is in it is taken off then. */
+typedef struct pprof_source {
+    const profile_copy *now, *before;
+    const char *shown; /* the sample type that viewers begin with: "inuse_space", "alloc_space" */
+} pprof_source;
+
+/* The samples of a bucket and what they stand for, rounded to whole ones. */
+typedef struct pprof_values {
+    int64_t allocs, alloc_bytes, live, live_bytes;
+} pprof_values;
+EBB__SHARED pprof_values ebb__pprof_values(const pprof_source *source, uint32_t bucket);
+
+/* The profile in the form profile.proto, not compressed and without names, added to *out. False
+ * without memory. Threads: any, outside of locks. */
+EBB__SHARED bool ebb__pprof_encode(const pprof_source *source, meta_buffer *out);
+
+/* The same with names, compressed, by the ebb command; as it is where that cannot be had, and then
+ * a comment in it says why. */
+EBB__SHARED bool ebb__pprof_make(const pprof_source *source, meta_buffer *out);
+
+/* A line "0xADDRESS NAME" for each address, in text; false, nothing added, without the ebb command.
+ * addresses: one a line. */
+EBB__SHARED bool ebb__pprof_names(const char *addresses, size_t size, meta_buffer *out);
+
+#endif
