@@ -152,8 +152,36 @@ TEST(slack_names_kinds_and_calls) {
     json_check();
     CHECK(json_number("slice_tails") >= 99000 * 16 && json_number("slice_tails") < 101000 * 16);
     CHECK(json_number("map_empty") > 2 * 50000 * 16);
+    CHECK(says("\"places\":["));
     show("/debug/ebb/slack?top=1");
     CHECK(says("kinds more: ?top="));
+}
+
+/* Each allocation is a sample, so that what is estimated is exact. */
+TEST(slack_names_the_place) {
+    setenv("EBB_PROFILE", "rate=1", 1);
+    cut_make();
+    test_clear_stack();
+    show("/debug/ebb/slack");
+    CHECK(says("By the place that made them"));
+    CHECK(says(", 1 sampled, made at"));
+    CHECK(says("@0x"));
+    show("/debug/ebb/slack?format=json");
+    json_check();
+    const char *place = strstr(shown.text, "\"places\":[");
+    CHECK(place && strstr(place, "\"sampled\":1,\"stack\":[\"@0x"));
+    long long slack = strtoll(strstr(place, "\"slack\":") + 8, NULL, 10);
+    CHECK_EQ(slack, json_number("slice_tails"));
+    show("/debug/ebb/memory?format=json");
+    CHECK(json_number("metadata_profile") > 0);
+}
+
+TEST(slack_without_a_profile) {
+    setenv("EBB_PROFILE", "rate=off", 1);
+    cut_make();
+    test_clear_stack();
+    show("/debug/ebb/slack");
+    CHECK(!strstr(shown.text, "By the place that made them"));
 }
 
 TEST(slack_of_nothing) {

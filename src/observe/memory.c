@@ -10,6 +10,7 @@
  * believes the other. What this look itself maps is there before 3 begins, and counted. */
 #include "memory.h"
 #include "../map/map.h"
+#include "profile.h"
 #include "residency.h"
 #include "slack.h"
 
@@ -344,6 +345,7 @@ static void memory_mapping(const os_area *m, void *arg) {
 static void look_sum(memory_look *look) {
     struct ebb_memory *out = look->out;
     out->metadata = look->kinds[CLAIM_METADATA];
+    out->metadata_profile = min_size(ebb__profile_bytes(), out->metadata);
     out->offheap = look->kinds[CLAIM_OFFHEAP];
     out->outside_malloc = look->kinds[OUTSIDE_MALLOC];
     out->outside_stacks = look->kinds[OUTSIDE_STACKS];

@@ -1,16 +1,18 @@
 /* slack_page.c - /debug/ebb/slack: what slices and maps hold and do not use, by kind, with the call
- * that mends it; for `ebb slack`. docs/observe.md.
+ * that mends it, and by the place that made them, as far as the profile has sampled their arrays;
+ * for `ebb slack`. docs/observe.md.
  *
  * What is resident counts: a tail that was never touched costs nothing. */
 #include "endpoint.h"
 #include "memory.h"
 #include "../map/map.h"
+#include "profile.h"
 #include "residency.h"
 #include "size.h"
 #include "slack.h"
 
 enum { GROUP_SLICES, GROUP_MAPS };
-enum { GROUPS_MAX = 400 };
+enum { GROUPS_MAX = 400, PLACES_MAX = 400, PLACE_FRAMES = 8 };
 
 /* Containers that look the same. */
 typedef struct slack_group {
@@ -23,9 +25,20 @@ typedef struct slack_group {
 
 enum { GROUP_RESERVED = 0x100 };
 
+/* Where containers were made, as far as they were sampled. */
+typedef struct slack_place {
+    const char *name;
+    uint32_t kind, site;
+    uint64_t sampled;
+    double slack; /* estimated from the sampled ones */
+    unsigned frames;
+    uintptr_t pcs[PLACE_FRAMES]; /* return addresses, leaf first */
+} slack_place;
+
 typedef struct slack_look {
     slack_group groups[GROUPS_MAX];
-    unsigned count;
+    slack_place places[PLACES_MAX];
+    unsigned count, place_count;
     const ebb__map *map; /* the one of the last table */
     uint64_t tails, empty;
     int result;
@@ -41,6 +54,24 @@ static slack_group *group_of(slack_look *l, uint32_t kind, const char *name, uin
     l->groups[i] = (slack_group){.name = name, .kind = kind, .keep = keep};
     l->count++;
     return &l->groups[i];
+}
+
+/* A container with slack: noted when its array was sampled, for as many as that stands for. */
+static void place_note(slack_look *l, uint32_t kind, const char *name, uintptr_t array, size_t size,
+                       uint64_t slack) {
+    uint32_t site = slack ? ebb__profile_site(array) : 0;
+    unsigned i = 0;
+    if (site == 0) return;
+    while (i < l->place_count && (l->places[i].site != site || l->places[i].kind != kind)) i++;
+    if (i == PLACES_MAX) return;
+    slack_place *p = &l->places[i];
+    if (i == l->place_count) {
+        *p = (slack_place){.name = name, .kind = kind, .site = site};
+        p->frames = ebb__profile_stack(site, p->pcs, PLACE_FRAMES);
+        l->place_count++;
+    }
+    p->sampled++;
+    p->slack += (double)slack * ebb__profile_weight(size);
 }
 
 /* --- Counting [world stopped] -------------------------------------------------------------------
@@ -61,6 +92,7 @@ static void slack_array_add(const span *s, uintptr_t array, uintptr_t from, uint
     g->slack += tail;
     g->mends += tail;
     l->tails += tail;
+    place_note(l, GROUP_SLICES, g->name, array, to - array, tail);
 }
 
 static uint32_t map_keep(const ebb__map *map) {
@@ -83,6 +115,7 @@ static void slack_table_add(const map_table *t, void *arg) {
     g->mends += bytes > needed ? bytes - needed : 0;
     l->empty += bytes > full ? bytes - full : 0;
     l->map = t->map;
+    place_note(l, GROUP_MAPS, g->name, t->slots, slots * stride, bytes > full ? bytes - full : 0);
 }
 
 static void slack_stopped(const root_set *roots, void *arg) {
@@ -107,6 +140,15 @@ static void groups_sort(slack_look *l) {
     }
 }
 
+static void places_sort(slack_look *l) {
+    for (unsigned i = 1; i < l->place_count; i++) {
+        slack_place p = l->places[i];
+        unsigned at = i;
+        for (; at > 0 && l->places[at - 1].slack < p.slack; at--) l->places[at] = l->places[at - 1];
+        l->places[at] = p;
+    }
+}
+
 /* --- Printing -----------------------------------------------------------------------------------
  */
 
@@ -116,6 +158,25 @@ static const char *group_call(const slack_group *g) {
     if (g->keep & MAP_KEEP_PAUSED) return "ebb_map_pause_shrinking(&m, false), ebb_map_compact";
     if (g->keep & GROUP_RESERVED) return "ebb_map_reserve(&m, 0), ebb_map_compact";
     return g->mends * 4 > g->slack ? "ebb_map_compact" : "ebb_map_dense, ebb_map_compact";
+}
+
+static const char *kind_name(uint32_t kind) {
+    return kind == GROUP_SLICES ? "slices of" : "maps";
+}
+
+/* An address stands within the call: one before where it returns to. */
+static void slack_places(reply *to, const slack_look *l, uint64_t most) {
+    if (l->place_count == 0) return;
+    ebb__reply_print(to, "\nBy the place that made them, estimated from samples:\n");
+    for (unsigned i = 0; i < l->place_count && i < most; i++) {
+        const slack_place *p = &l->places[i];
+        ebb__reply_print(to, "%14.0f  %10s  %s %s, %llu sampled, made at\n", p->slack,
+                         ebb__size_text((int64_t)p->slack).text, kind_name(p->kind), p->name,
+                         (unsigned long long)p->sampled);
+        for (unsigned f = 0; f < p->frames; f++)
+            ebb__reply_print(to, "%32s@0x%zx\n", "", (size_t)p->pcs[f] - 1);
+        if (p->frames == 0) ebb__reply_print(to, "%32s(no stack)\n", "");
+    }
 }
 
 static void slack_text(reply *to, const slack_look *l, uint64_t most) {
@@ -132,10 +193,11 @@ static void slack_text(reply *to, const slack_look *l, uint64_t most) {
                          (unsigned long long)g->slack, ebb__size_text((int64_t)g->slack).text,
                          ebb__size_text((int64_t)g->mends).text,
                          ebb__size_text((int64_t)g->bytes).text, (unsigned long long)g->count,
-                         g->kind == GROUP_SLICES ? "slices of" : "maps", g->name, group_call(g));
+                         kind_name(g->kind), g->name, group_call(g));
     }
     if (l->count > most)
         ebb__reply_print(to, "… and %u kinds more: ?top=%u\n", l->count - (unsigned)most, l->count);
+    slack_places(to, l, most);
     ebb__reply_print(
         to,
         "\nSlices are values, so these are lower bounds: seen are fields of described types, "
@@ -166,6 +228,18 @@ static void slack_json(reply *to, const slack_look *l, uint64_t most) {
         ebb__reply_json_string(to, group_call(g));
         ebb__reply_print(to, "}");
     }
+    ebb__reply_print(to, "],\"places\":[");
+    for (unsigned i = 0; i < l->place_count && i < most; i++) {
+        const slack_place *p = &l->places[i];
+        ebb__reply_print(to, "%s\n{\"kind\":\"%s\",\"name\":", i ? "," : "",
+                         p->kind == GROUP_SLICES ? "slices" : "maps");
+        ebb__reply_json_string(to, p->name);
+        ebb__reply_print(to, ",\"slack\":%.0f,\"sampled\":%llu,\"stack\":[", p->slack,
+                         (unsigned long long)p->sampled);
+        for (unsigned f = 0; f < p->frames; f++)
+            ebb__reply_print(to, "%s\"@0x%zx\"", f ? "," : "", (size_t)p->pcs[f] - 1);
+        ebb__reply_print(to, "]}");
+    }
     ebb__reply_print(to, "]}\n");
 }
 
@@ -180,6 +254,7 @@ static void slack_answer(const request *r, reply *to) {
         ebb__reply_error(to, 503, "%s", ebb_error_text(error));
     } else {
         groups_sort(l);
+        places_sort(l);
         if (ebb__request_is(r, "format", "json"))
             slack_json(to, l, most);
         else

@@ -76,6 +76,7 @@ question_5() {
     count "question 5: slices" says "$out" '30\.[0-9] MiB .* 1 +slices of point: ebb_clip'
     count "question 5: maps" says "$out" ' 1 +maps sessions: ebb_map_compact; it was told ebb_map_grow_only'
     count "question 5: worst first" says <(sed -n 4p "$out") 'slices of point'
+    count "question 5: place" says "$out" '^ +main( planted_slack\.c:[0-9]+)?$'
     count "question 5: JSON" says <("$ebb" slack --json "$pid") '"kind":"slices","name":"point"'
     "$ebb" rss "$pid" >"$out"
     count "question 5: rss agrees" at_least "$(class_bytes "$out" slice_tails)" 31000000
