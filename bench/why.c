@@ -117,6 +117,7 @@ static void ask(const char *label, const char *target) {
 
 int main(int argc, char **argv) {
     pthread_t thread;
+    setenv("EBB_GC", "idle=off", 0); /* or a collection would compete for the processors */
     size_t objects = bench_arg(argc, argv, "--objects", 100000000);
     uint64_t start_ns = bench_clock_ns(CLOCK_MONOTONIC);
     table_fill(objects / 2);
@@ -125,8 +126,8 @@ int main(int argc, char **argv) {
     if (pthread_create(&thread, NULL, gap_thread, NULL) != 0) bench_fail("cannot start a thread");
     nanosleep(&(struct timespec){2, 0}, NULL);
     bench_report("why", "stall before ms", gap_ms());
-    ask("why item", "/debug/ebb/why?target=item&format=json");
-    ask("why all types", "/debug/ebb/why?format=json");
+    ask("why item", "/debug/ebb/why?target=item&format=json&seconds=600");
+    ask("why all types", "/debug/ebb/why?format=json&seconds=600");
     atomic_store_explicit(&gap_ends, true, memory_order_relaxed);
     pthread_join(thread, NULL);
     return 0;

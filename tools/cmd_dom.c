@@ -35,7 +35,7 @@ static const char dom_help[] =
 struct dom_group {
     uint32_t parent; /* 0: the top's own */
     uint32_t node;   /* one of it */
-    uint32_t site;
+    uint32_t site;   /* of one of it that was sampled; 0 */
     uint64_t objects, bytes, retained;
     uint32_t first, next; /* children by what they retain; once sorted */
 };
@@ -50,12 +50,13 @@ struct dom_view {
     struct names *names;
     uint32_t depth;
     double share;
-    bool json;
+    bool json, by_site;
 };
 
 /* --- Groups --------------------------------------------------------------------------------- */
 
-/* Objects by type and site; static variables one by one, other roots by thread and kind. */
+/* Objects by type, and by site where most were sampled, for else those that happened to be would be
+ * taken for something apart; static variables one by one, other roots by thread and kind. */
 static void group_key(const struct dom_view *v, uint32_t node, uint64_t key[4]) {
     const struct heapdump_root *root = dom_root(&v->d, node);
     const struct heapdump *dump = &v->dump;
@@ -67,7 +68,7 @@ static void group_key(const struct dom_view *v, uint32_t node, uint64_t key[4]) 
         return;
     }
     key[1] = dump->spans[dump->span_of[node]].type;
-    key[2] = dump->site_of[node];
+    key[2] = v->by_site ? dump->site_of[node] : 0;
     key[3] = 0;
 }
 
@@ -85,14 +86,16 @@ static uint32_t group_find(struct dom_view *v, uint32_t node, uint32_t parent) {
     if (fresh) {
         v->groups = need_room(v->groups, &v->room, v->count, sizeof *v->groups);
         v->groups[v->count++] = (struct dom_group){.parent = parent, .node = node};
-        if (node < v->dump.objects) v->groups[n].site = v->dump.site_of[node];
     }
+    if (node < v->dump.objects && !v->groups[n].site) v->groups[n].site = v->dump.site_of[node];
     return n;
 }
 
 static void view_group(struct dom_view *v) {
     const struct dom *d = &v->d;
-    uint64_t none[4] = {UINT64_MAX};
+    uint64_t none[4] = {UINT64_MAX}, sampled = 0;
+    for (uint32_t n = 0; n < v->dump.objects; n++) sampled += v->dump.site_of[n] != 0;
+    v->by_site = sampled * 2 > v->dump.objects;
     v->group_of = calloc(d->nodes, sizeof *v->group_of);
     if (!v->group_of) exit(1);
     intern_add(&v->keys, none, sizeof none, NULL);

@@ -92,7 +92,7 @@ bool ebb__graph_open(graph *g, const snapshot *snap) {
         span_reset(s);
         g->numbers += s->count;
     }
-    ebb__extents_forked(); /* another thread may have been at its tables */
+    ebb__mark_forked(); /* a cycle may be under way, its words in static data, its tables locked */
     ebb__extents_begin();
     return marks_open(g) && roots_number(g) && graph_tables(g);
 }

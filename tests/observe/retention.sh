@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# Planted faults of retention: who holds it, what returns if it is cut, is it a false pointer; and
+# what Chrome's DevTools would make of the export. docs/testing.md, "Planted faults". Run by
+# scripts/check; needs build/release, or the build directory in $1.
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 1
+source scripts/counting.bash
+
+build=${1:-build/release}
+ebb=$build/ebb
+runtime=$scratch/runtime
+mkdir -p "$runtime"
+export XDG_RUNTIME_DIR=$runtime
+
+# planted NAME: starts the program, and waits until it is ready. Sets $pid.
+planted() {
+    local program=$scratch/$1 line
+    cc -std=gnu11 -O1 -g -Wall -Wextra -Iinclude "tests/observe/planted_$1.c" "$build/libebb.a" \
+        -pthread -lm -ldl -o "$program" || return 1
+    coproc held { exec "$program" 2>"$scratch/errors"; }
+    pid=$held_PID
+    read -r -t 60 line <&"${held[0]}" && [ "$line" = ready ]
+}
+
+unplant() {
+    kill "$pid" 2>/dev/null
+    wait "$pid" 2>/dev/null
+}
+
+says() {
+    grep -qE -e "$2" "$1" || { cat "$1"; echo "does not say: $2"; return 1; }
+}
+
+is() {
+    [ "$1" = "$2" ] || { echo "is \"$1\", not \"$2\""; return 1; }
+}
+
+question_3() {
+    local out=$scratch/why.text
+    count "question 3: program" planted why
+    count "question 3: ebb why" "$ebb" why session "$pid"
+    "$ebb" why session "$pid" >"$out"
+    count "question 3: how many" says "$out" '^session: 100,000 objects'
+    count "question 3: the variable" says "$out" 'static data of why\+0x'
+    count "question 3: its field" says "$out" '^ +\.open$'
+    count "question 3: the array" says "$out" "-> words in slices' arrays"
+    count "question 3: the slots" says "$out" '\[100 \.\. 99999\] BEYOND THE LENGTH'
+    count "question 3: the worst first" says <(grep -m1 -A8 '^ *1\. ' "$out") '99,900 objects'
+    "$ebb" why server "$pid" >"$out"
+    count "question 3: retained" says "$out" 'retain, themselves included: [0-9,]{6,} objects'
+    "$ebb" why --json session "$pid" >"$out"
+    count "question 3: JSON" says "$out" '"slot_least":100,"slot_most":99999,"beyond_length":true'
+    "$ebb" get "$pid" '/debug/pprof/retainers?target=session' >"$scratch/retainers.pb"
+    if command -v go >/dev/null; then
+        go tool pprof -top -sample_index=inuse_objects "$scratch/retainers.pb" >"$out" 2>&1
+        count "question 3: pprof" says "$out" '100000 +100% +100% .* session by \[100 \.\. 99999\]|99900 '
+    else
+        skip "question 3: pprof" "go is not installed"
+    fi
+    count "question 3: a wrong name" says <("$ebb" why sesion "$pid" 2>&1) 'there are "session"'
+    unplant
+}
+
+question_4() {
+    local out=$scratch/dom.text dump=$scratch/heap.ebbheap
+    count "question 4: program" planted dom
+    count "question 4: ebb dump" "$ebb" dump "$pid" -o "$dump"
+    "$ebb" dom "$dump" >"$out"
+    count "question 4: the culprit" says <(sed -n 4p "$out") 'static data of dom\+0x'
+    count "question 4: its entries" says <(sed -n 5p "$out") '2,000 +cache_entry'
+    count "question 4: what they hold" says "$out" '^ +8,[0-9,]+ .* 2,000 +preview'
+    count "question 4: indexes hold none" says "$out" '2,000  document'
+    count "question 4: JSON" says <("$ebb" dom --json "$dump") '"what":"preview","root":false,"objects":2000'
+    unplant
+    exported "$dump"
+}
+
+# By npm's reader of such files, which computes retained sizes itself.
+exported() {
+    local file=$scratch/heap.heapsnapshot out=$scratch/export.text share
+    count "question 4: export" "$ebb" dom --export "$file" --limit 50 "$1"
+    if ! NODE_PATH=$(npm root -g 2>/dev/null):${NODE_PATH:-} node -e \
+        'require("@memlab/heap-analysis")' 2>/dev/null; then
+        skip "question 4: export as DevTools read it" "@memlab/heap-analysis is not installed"
+        return
+    fi
+    NODE_PATH=$(npm root -g):${NODE_PATH:-} node tests/observe/snapshot_read.js "$file" >"$out"
+    share=$("$ebb" dom --json "$1" | grep -m1 '"what":"cache_entry"' |
+        sed -E 's/.*"retained":([0-9]+).*/\1/')
+    count "question 4: retained in DevTools" says "$out" "^$share cache_entry"
+}
+
+question_9() {
+    local out=$scratch/false.text
+    count "question 9: program" planted false
+    "$ebb" why --conservative "$pid" >"$out"
+    count "question 9: how much" says "$out" '^held by stacks, .* alone: [0-9,]+ objects, 2[0-9],'
+    count "question 9: a guess" says "$out" ', a false pointer\?:$'
+    count "question 9: the thread" says "$out" 'stack of thread [0-9]+, [0-9]+ bytes from its top'
+    count "question 9: the object" says "$out" '-> picture'
+    "$ebb" why --conservative picture "$pid" >"$out"
+    count "question 9: by type" says "$out" '^picture: 1 objects, 20,'
+    unplant
+}
+
+wrong_arguments() {
+    local command
+    for command in why dump dom; do
+        count "ebb $command without arguments" is "$("$ebb" $command 2>/dev/null; echo $?)" 2
+        count "ebb $command of nobody" is "$("$ebb" $command 999999999 2>/dev/null; echo $?)" 1
+        count "ebb $command --help" says <("$ebb" $command --help) '^Example:'
+    done
+    count "ebb dom of no dump" says <("$ebb" dom README.md 2>&1) 'this is no dump of a heap'
+}
+
+question_3
+question_4
+question_9
+wrong_arguments
+count_end
