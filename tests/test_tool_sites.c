@@ -162,6 +162,42 @@ TEST(large_objects_have_no_error) {
     CHECK(s.total[0].bytes_variance < 1);
 }
 
+/* A profile of one place of objects of 1000 bytes. */
+static void grown_add(struct sites *s, int which, const char *process, int64_t allocs,
+                      int64_t live) {
+    struct pprof p;
+    heap_begin(&p, RATE);
+    *PPROF_ADD(&p, comments) = pprof_add_string(&p, process);
+    int64_t values[] = {allocs, 1000 * allocs, live, 1000 * live};
+    uint32_t location = LOCATION(&p, 1, "f");
+    pprof_add_sample(&p, &location, 1, values);
+    pprof_add_number(&p, "bytes", 1000, "bytes");
+    CHECK(sites_add(s, &p, "inuse", which));
+    pprof_free(&p);
+}
+
+/* What lives in both profiles of a process does not blur what differs. */
+TEST(a_difference_has_the_error_of_what_changed) {
+    static const char *const other[] = {"ebb 1.2.3, process 7", "ebb 1.2.3, process 8", "none"};
+    double each = 1 / expm1(1000.0 / RATE) * 1e6;
+    for (int i = 0; i < 3; i++) {
+        struct sites s = {0};
+        grown_add(&s, 0, other[i == 2 ? 2 : 0], 10000, 9000);
+        grown_add(&s, 1, other[i], 10300, 9100);
+        sites_compare(&s);
+        CHECK_EQ(s.same_process, i == 0);
+        double changed = i == 0 ? 300 + 200 : 9000 + 9100;
+        CHECK(fabs(s.growth_variance / (changed * each) - 1) < 1e-9);
+        CHECK(s.at[0].growth_variance == s.growth_variance);
+        sites_free(&s);
+    }
+    struct sites s = {0};
+    grown_add(&s, 0, other[0], 10000, 9000);
+    grown_add(&s, 1, other[0], 9000, 9000);
+    sites_compare(&s);
+    CHECK(!s.same_process);
+}
+
 /* --- JSON ----------------------------------------------------------------------------------- */
 
 TEST(strings_in_json) {

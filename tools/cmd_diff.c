@@ -27,10 +27,11 @@ static const char diff_help[] =
     "the\n"
     "probability p = 1 - exp(-Z / R), where R is the mean gap between samples (512 KiB, or\n"
     "EBB_PROFILE=rate=R), and stands for 1 / p objects then. N objects so estimated have the\n"
-    "variance N (1 - p) / p; the variances of all sizes and of both profiles are added. What\n"
-    "differs by less than twice its error is marked \"noise\": it may be chance (1 in 20 cases\n"
-    "is). What was sampled before and still lives is in both profiles and does not blur the\n"
-    "difference, so the error is rather too large than too small. With rate=1 it is 0.\n";
+    "variance N (1 - p) / p. Two profiles of one process share the samples that live in both:\n"
+    "what counts are the objects that came (as the profile's alloc_space tells) and those that\n"
+    "went between. For other profiles the variances of both are added. What differs by less than\n"
+    "twice its error is marked \"noise\": it may be chance (1 in 20 cases is). With rate=1 the\n"
+    "error is 0.\n";
 
 enum { DIFF_STACK_ROWS = 12 };
 
@@ -46,11 +47,6 @@ struct diff {
     double growth, error;
 };
 
-static double diff_error(const struct sites_sum sum[2]) {
-    return sqrt(sum[0].bytes_variance + sum[1].bytes_variance);
-}
-
-/* The error of what was counted in whole objects is 0 or not known to be less than rounding. */
 static bool diff_is_noise(double growth, double error) {
     return error > 0 && fabs(growth) < 2 * error;
 }
@@ -63,17 +59,18 @@ static int diff_compare(const void *a, const void *b) {
 static void diff_make(struct diff *d) {
     struct sites *s = &d->sites;
     size_t room = 0;
+    sites_compare(s);
     d->rows = need_room(NULL, &room, s->count, sizeof *d->rows);
     for (size_t i = 0; i < s->count; i++) {
         const struct site *site = &s->at[i];
         struct diff_row row = {site, site->sum[1].bytes - site->sum[0].bytes,
-                               diff_error(site->sum)};
+                               sqrt(site->growth_variance)};
         if (row.growth != 0 || site->sum[0].objects != site->sum[1].objects)
             d->rows[d->count++] = row;
     }
     if (d->count > 1) qsort(d->rows, d->count, sizeof *d->rows, diff_compare);
     d->growth = s->total[1].bytes - s->total[0].bytes;
-    d->error = diff_error(s->total);
+    d->error = sqrt(s->growth_variance);
 }
 
 /* --- Output --------------------------------------------------------------------------------- */
@@ -86,13 +83,13 @@ static void diff_frame(const struct sites *s, const struct site *site, uint32_t 
 
 static void diff_row_print(const struct sites *s, const struct diff_row *row) {
     const struct site *site = row->site;
-    printf("%+15.0f %10s %9s %-5s %9s %9s %+11.0f  ", row->growth, text_bytes(row->growth),
+    printf("%+15.0f %10s %10s %-5s %10s %10s %+11.0f  ", row->growth, text_bytes(row->growth),
            text_bytes(row->error), diff_is_noise(row->growth, row->error) ? "noise" : "",
            text_bytes(site->sum[0].bytes), text_bytes(site->sum[1].bytes),
            site->sum[1].objects - site->sum[0].objects);
     if (site->frames_count == 0) fputs("(no stack)", stdout);
     for (uint32_t i = 0; i < site->frames_count && i < DIFF_STACK_ROWS; i++) {
-        if (i > 0) printf("\n%77s<- ", "");
+        if (i > 0) printf("\n%80s<- ", "");
         diff_frame(s, site, i);
     }
     putchar('\n');
@@ -103,8 +100,8 @@ static void diff_print(const struct diff *d, const char *kind, long rows) {
     printf("%s_space: %.0f bytes before, %.0f after: %s%s +- %s%s\n", kind, s->total[0].bytes,
            s->total[1].bytes, d->growth > 0 ? "+" : "", text_bytes(d->growth), text_bytes(d->error),
            diff_is_noise(d->growth, d->error) ? " (noise)" : "");
-    printf("%15s %10s %9s %-5s %9s %9s %11s  %s\n", "growth in bytes", "growth", "+-", "", "before",
-           "after", "objects", "site");
+    printf("%15s %10s %10s %-5s %10s %10s %11s  %s\n", "growth in bytes", "growth", "+-", "",
+           "before", "after", "objects", "site");
     for (size_t i = 0; i < d->count && (rows == 0 || i < (size_t)rows); i++)
         diff_row_print(s, &d->rows[i]);
 }

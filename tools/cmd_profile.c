@@ -111,11 +111,11 @@ static double profile_percent(double part, double whole) {
 
 static void profile_list(const struct profile_functions *list, const struct sites *s, long rows) {
     double whole = s->total[0].bytes;
-    printf("%15s %9s %9s %6s %9s %6s %11s  %s\n", "flat bytes", "flat", "+-", "flat%", "cum",
+    printf("%15s %10s %10s %6s %10s %6s %11s  %s\n", "flat bytes", "flat", "+-", "flat%", "cum",
            "cum%", "objects", "function");
     for (size_t i = 0; i < list->count && (rows == 0 || i < (size_t)rows); i++) {
         const struct profile_function *f = &list->at[i];
-        printf("%15.0f %9s %9s %5.1f%% %9s %5.1f%% %11.0f  %s%s%s\n", f->flat.bytes,
+        printf("%15.0f %10s %10s %5.1f%% %10s %5.1f%% %11.0f  %s%s%s\n", f->flat.bytes,
                text_bytes(f->flat.bytes), text_bytes(sqrt(f->flat.bytes_variance)),
                profile_percent(f->flat.bytes, whole), text_bytes(f->cum.bytes),
                profile_percent(f->cum.bytes, whole), f->flat.objects, f->frame.function,

@@ -116,35 +116,132 @@ void sites_sum_add(struct sites_sum *to, const struct sites_sum *from) {
     to->bytes_variance += from->bytes_variance;
 }
 
-static struct sites_sum site_sum(const struct pprof *p, const struct pprof_sample *sample,
-                                 double objects, double bytes) {
-    struct sites_sum sum = {.objects = objects, .bytes = bytes};
+/* The size of a sample's objects; 0: not known. */
+static double site_size(const struct pprof *p, const struct pprof_sample *sample, double objects,
+                        double bytes) {
     int64_t size = 0;
-    double z = objects != 0 ? bytes / objects : 0;
-    if (pprof_number(p, sample, "bytes", &size) && size > 0) z = (double)size;
-    if (p->period <= 1 || z <= 0) return sum;
-    double missed = exp(-z / (double)p->period), each = missed / (1 - missed);
-    sum.objects_variance = fabs(objects) * each;
-    sum.bytes_variance = fabs(bytes) * each * z;
-    return sum;
+    if (pprof_number(p, sample, "bytes", &size) && size > 0) return (double)size;
+    return objects != 0 ? bytes / objects : 0;
+}
+
+/* The variance that an object of a size that was estimated adds to their number. */
+static double site_each(const struct pprof *p, double size) {
+    if (p->period <= 1 || size <= 0) return 0;
+    double missed = exp(-size / (double)p->period);
+    return missed / (1 - missed);
+}
+
+static struct sites_bucket *site_bucket(struct sites *s, uint32_t site, double size, double each) {
+    double key[2] = {site, size};
+    bool fresh;
+    uint32_t place = intern_add(&s->bucket_keys, key, sizeof key, &fresh);
+    if (fresh) {
+        s->buckets = need_room(s->buckets, &s->buckets_room, s->buckets_count, sizeof *s->buckets);
+        s->buckets[s->buckets_count++] =
+            (struct sites_bucket){.site = site, .size = size, .each = each};
+    }
+    return &s->buckets[place];
+}
+
+/* Where the values of a profile are; types_count where there are none. */
+struct site_values {
+    size_t objects, bytes, alloc_bytes;
+};
+
+static bool site_values_find(const struct pprof *p, const char *kind, struct site_values *at) {
+    char name[32];
+    snprintf(name, sizeof name, "%s_objects", kind);
+    at->objects = pprof_type_named(p, name);
+    snprintf(name, sizeof name, "%s_space", kind);
+    at->bytes = pprof_type_named(p, name);
+    at->alloc_bytes = pprof_type_named(p, "alloc_space");
+    return at->objects < p->types_count && at->bytes < p->types_count;
+}
+
+static void site_sample(struct sites *s, const struct pprof *p, size_t i, struct site *site,
+                        const struct site_values *at, int which) {
+    const int64_t *values = &p->values[i * p->types_count];
+    double objects = (double)values[at->objects], bytes = (double)values[at->bytes];
+    double size = site_size(p, &p->samples[i], objects, bytes), each = site_each(p, size);
+    struct sites_sum sum = {objects, bytes, fabs(objects) * each, fabs(bytes) * each * size};
+    sites_sum_add(&site->sum[which], &sum);
+    sites_sum_add(&s->total[which], &sum);
+    if (size <= 0) return;
+    struct sites_bucket *bucket = site_bucket(s, (uint32_t)(site - s->at), size, each);
+    bucket->live[which] += bytes / size;
+    if (at->alloc_bytes < p->types_count)
+        bucket->allocs[which] += (double)values[at->alloc_bytes] / size;
+}
+
+/* --- Two profiles --------------------------------------------------------------------------- */
+
+/* "ebb 1.2.3, process 4711", or null. */
+static const char *site_process(const struct pprof *p) {
+    for (size_t i = 0; i < p->comments_count; i++)
+        if (strstr(pprof_text(p, p->comments[i]), ", process "))
+            return pprof_text(p, p->comments[i]);
+    return NULL;
+}
+
+/* Whether both say that they are of the same process and have their files at the same addresses. */
+static bool site_same_process(struct sites *s, const struct pprof *p, int which) {
+    const char *name = site_process(p);
+    uint32_t number;
+    if (!name || pprof_type_named(p, "alloc_space") == p->types_count) return false;
+    if (which == 0) intern_add(&s->process, name, strlen(name), NULL);
+    if (!intern_find(&s->process, name, strlen(name), &number)) return false;
+    for (size_t i = 0; i < p->mappings_count; i++) {
+        const struct pprof_mapping *m = &p->mappings[i];
+        const char *file = pprof_text(p, m->file);
+        char place[512];
+        int size = snprintf(place, sizeof place, "%" PRIx64 " %.400s", m->start, file);
+        if (which == 0) {
+            intern_add(&s->process, file, strlen(file), NULL);
+            intern_add(&s->process, place, (size_t)size, NULL);
+        } else if (intern_find(&s->process, file, strlen(file), &number) &&
+                   !intern_find(&s->process, place, (size_t)size, &number)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What a process has ever allocated never becomes less; rounding apart. */
+static bool sites_only_grew(const struct sites *s) {
+    for (size_t i = 0; i < s->buckets_count; i++)
+        if (s->buckets[i].allocs[1] < s->buckets[i].allocs[0] - 1.5) return false;
+    return true;
+}
+
+/* What arrived without being allocated has another size by now: that is one change as well. */
+static double bucket_variance(const struct sites_bucket *b, bool same) {
+    double born = fmax(b->allocs[1] - b->allocs[0], 0), died = born - (b->live[1] - b->live[0]);
+    double changed = same ? born + fabs(died) : fabs(b->live[0]) + fabs(b->live[1]);
+    return changed * b->each * b->size * b->size;
+}
+
+void sites_compare(struct sites *s) {
+    s->same_process = s->same_process && sites_only_grew(s);
+    for (size_t i = 0; i < s->buckets_count; i++) {
+        double variance = bucket_variance(&s->buckets[i], s->same_process);
+        s->at[s->buckets[i].site].growth_variance += variance;
+        s->growth_variance += variance;
+    }
 }
 
 bool sites_add(struct sites *s, const struct pprof *p, const char *kind, int which) {
-    char objects_name[32], bytes_name[32];
-    snprintf(objects_name, sizeof objects_name, "%s_objects", kind);
-    snprintf(bytes_name, sizeof bytes_name, "%s_space", kind);
-    size_t types = p->types_count, objects_at = pprof_type_named(p, objects_name);
-    size_t bytes_at = pprof_type_named(p, bytes_name);
-    if (objects_at == types || bytes_at == types) return false;
+    struct site_values at;
+    if (!site_values_find(p, kind, &at)) return false;
+    bool same = site_same_process(s, p, which);
+    s->same_process = same && (which == 0 || s->same_process);
     struct site_table table = {0};
     table_fill(&table, s, p);
     for (size_t i = 0; i < p->samples_count; i++) {
-        const int64_t *values = &p->values[i * types];
-        if (values[objects_at] == 0 && values[bytes_at] == 0) continue;
-        struct sites_sum sum =
-            site_sum(p, &p->samples[i], (double)values[objects_at], (double)values[bytes_at]);
-        sites_sum_add(&site_of(s, p, &table, &p->samples[i])->sum[which], &sum);
-        sites_sum_add(&s->total[which], &sum);
+        const int64_t *values = &p->values[i * p->types_count];
+        size_t k = 0;
+        while (k < p->types_count && values[k] == 0) k++;
+        if (k < p->types_count)
+            site_sample(s, p, i, site_of(s, p, &table, &p->samples[i]), &at, which);
     }
     free(table.texts);
     free(table.at);
@@ -167,6 +264,9 @@ void sites_json_stack(const struct sites *s, const struct site *site, FILE *out)
 void sites_free(struct sites *s) {
     intern_free(&s->texts);
     intern_free(&s->stacks);
+    intern_free(&s->bucket_keys);
+    intern_free(&s->process);
+    free(s->buckets);
     free(s->at);
     free(s->frames);
     *s = (struct sites){0};

@@ -35,6 +35,15 @@ static bool symbolize_location(struct pprof *p, size_t at, struct names *n) {
     return true;
 }
 
+/* The library says in a profile why it has no names. */
+static void symbolize_comments(struct pprof *p) {
+    size_t kept = 0;
+    for (size_t i = 0; i < p->comments_count; i++)
+        if (strncmp(pprof_text(p, p->comments[i]), "no names: ", 10) != 0)
+            p->comments[kept++] = p->comments[i];
+    p->comments_count = kept;
+}
+
 bool symbolize_wanted(const struct pprof *p) {
     for (size_t i = 0; i < p->locations_count; i++)
         if (p->locations[i].lines_count == 0 && p->locations[i].address != 0) return true;
@@ -56,5 +65,6 @@ size_t symbolize_profile(struct pprof *p, int pid) {
             named += symbolize_location(p, i, n);
     }
     names_end(n);
+    if (named > 0) symbolize_comments(p);
     return named;
 }

@@ -114,7 +114,7 @@ const char *text_mb_bare(uint64_t bytes) {
 }
 
 const char *text_bytes(double bytes) {
-    static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
     char *text = text_buffer();
     double size = bytes < 0 ? -bytes : bytes;
     size_t unit = 0;

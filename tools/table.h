@@ -27,7 +27,7 @@ void table_print(const struct table *table, FILE *file);
  * here and everywhere in the tour, as in the reports that the stories come from. */
 const char *text_mb(uint64_t bytes);      /* "461 MB", "2.6 MB" */
 const char *text_mb_bare(uint64_t bytes); /* "461", "2.6" */
-const char *text_bytes(double bytes);     /* "17 B", "4.0 kB", "-2.6 MB", "1.2 GB" */
+const char *text_bytes(double bytes);     /* "17 B", "4.0 KiB", "-2.6 MiB", "1.2 GiB" */
 const char *text_count(uint64_t number);  /* "1,000,000" */
 const char *text_number(double number);   /* "230", "4.2" */
 const char *text_percent(double part);    /* "12 %" of 1.0 */
