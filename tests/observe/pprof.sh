@@ -10,7 +10,9 @@ source scripts/counting.bash
 
 build=$(realpath "${EBB_BUILD:-build/release}")
 ebb=$build/ebb
-here=$PWD/tests/observe
+root=$PWD
+here=$root/tests/observe
+profiled=$scratch
 export PPROF_TMPDIR=$scratch PPROF_BINARY_PATH=$scratch/nowhere
 unset EBB_DEBUG EBB_GC EBB_PROFILE
 
@@ -124,7 +126,7 @@ go_listed() {
 
 go_compared() {
     "$ebb" diff "$scratch/go-before" "$scratch/go-after" >"$scratch/out" &&
-        says "$scratch/out" '\+32[0-9]{5} .*\+10[01]  main\.grow heap\.go:[0-9]+' '<- main\.main heap\.go:'
+        says "$scratch/out" '\+32[0-9]{5} .*\+10[0-9]  main\.grow heap\.go:[0-9]+' '<- main\.main heap\.go:'
 }
 
 go_symbolized() {
@@ -140,6 +142,224 @@ go_profiles() {
     count "ebb profile of Go's" go_listed
     count "ebb diff of Go's" go_compared
     count "ebb symbolize leaves Go's as it was" go_symbolized
+}
+
+# --- Our own profiles ---
+
+# The number of a place in what profiled.c printed: exact PLACE objects|bytes.
+exact() {
+    awk -v place="$1" -v column="$2" '$1 == place { sum = column == "objects" ? $2 : $3 }
+        END { print sum + 0 }' "$profiled/said" || echo 0
+}
+
+profiled_build() {
+    profiled=$scratch/profiled_$1
+    mkdir -p "$profiled" && "$1" -O2 -g -I"$root/include" "$here/profiled.c" "$build/libebb.a" \
+        -pthread -ldl -lm -o "$profiled/profiled"
+}
+
+profiled_run() {
+    (cd "$profiled" && EBB_PROFILE="$1,tool=$ebb,exit=$profiled/exit.gz" ./profiled "$profiled/before.gz" \
+        "$profiled/after.gz" >said) && ls "$profiled"/{before,after,exit}.gz
+}
+
+# What `go tool pprof -top` says of a function: top INDEX FUNCTION FILE, in bytes or objects.
+go_cum() {
+    go tool pprof -top -cum -unit=B -nodecount=0 -nodefraction=0 -sample_index="$1" "${@:3}" 2>"$scratch/err" |
+        awk -v name="$2" '$6 == name { sub(/B$/, "", $4); print $4 }'
+}
+
+go_total() {
+    go tool pprof -top -unit=B -sample_index="$1" "${@:2}" 2>"$scratch/err" |
+        sed -nE 's/.*of ([0-9]+)B? total.*/\1/p'
+}
+
+same() {
+    [ "$2" = "$3" ] || { echo "$1: $2, but should be $3"; return 1; }
+}
+
+# At rate 1 every place has exactly what the program counted, and so has the sum.
+go_exact() {
+    local place file=$profiled/$1 bad=0 objects=0 bytes=0
+    for place in cache_fill late_fill index_build; do
+        same "$place objects" "$(go_cum inuse_objects $place "$file")" "$(exact $place objects)" || bad=1
+        same "$place bytes" "$(go_cum inuse_space $place "$file")" "$(exact $place bytes)" || bad=1
+        objects=$((objects + $(exact $place objects)))
+        bytes=$((bytes + $(exact $place bytes)))
+    done
+    same scratch "$(go_cum alloc_objects scratch_use "$file")" "$(exact scratch_use objects)" || bad=1
+    same "objects in all" "$(go_total inuse_objects "$file")" $objects || bad=1
+    same "bytes in all" "$(go_total inuse_space "$file")" $bytes || bad=1
+    return $bad
+}
+
+go_inlined() {
+    go tool pprof -top -nodecount=0 -nodefraction=0 "$profiled/exit.gz" >"$scratch/out" &&
+        says "$scratch/out" 'node_make \(inline\)$' 'cache_add \(inline\)$' ' cache_fill$' ' main$'
+}
+
+go_traces() {
+    go tool pprof -traces "$profiled/exit.gz" | tr -s ' \n' '  ' >"$scratch/out" &&
+        says "$scratch/out" 'node_make \(inline\) cache_add \(inline\) late_fill main ' ' index_build main '
+}
+
+go_base() {
+    same late_fill "$(go_cum inuse_space late_fill -base "$profiled/before.gz" "$profiled/after.gz")" \
+        "$(exact late_fill bytes)" &&
+        same cache_fill "$(go_cum inuse_space cache_fill -base "$profiled/before.gz" "$profiled/after.gz")" ""
+}
+
+go_drawn() {
+    go tool pprof -dot "$profiled/exit.gz" >"$scratch/out" && says "$scratch/out" 'index_build' '\(inline\)'
+}
+
+go_svg() {
+    go tool pprof -svg "$profiled/exit.gz" >"$scratch/out" && says "$scratch/out" '<svg' 'index_build'
+}
+
+# The tool's own lists agree, and so does what grew.
+ebb_exact() {
+    "$ebb" profile -n 0 "$profiled/after.gz" >"$scratch/out" && "$ebb" diff "$profiled/before.gz" \
+        "$profiled/after.gz" >"$scratch/diff" &&
+        says "$scratch/out" 'every object is sampled' "^ *$(exact index_build bytes) .* index_build profiled\\.c$" &&
+        says "$scratch/diff" "^ *\\+$(exact late_fill bytes) .* \\+$(exact late_fill objects) +node_make profiled\\.c:" \
+            '<- cache_add profiled\.c:[0-9]+' '<- late_fill profiled\.c:[0-9]+' '<- main profiled\.c:[0-9]+' &&
+        [ "$(grep -c 'profiled.c' "$scratch/diff")" -eq 4 ]
+}
+
+# within A B ERROR: A and B differ by less than four errors; 1 estimate in 16000 does not.
+within() {
+    awk -v a="$1" -v b="$2" -v error="$3" \
+        'BEGIN { d = a - b; if (d < 0) d = -d; exit !(error > 0 && d <= 4 * error) }' ||
+        { echo "$1 +- $3, but should be $2"; return 1; }
+}
+
+# member FILE NAME: the number of that name in a line of JSON.
+member() {
+    sed -nE "s/.*\"$2\": (-?[0-9]+).*/\1/p" "$1" | head -1
+}
+
+# A sample: the sum and what grew are within the errors that are stated, and go has the same sum.
+ebb_sampled() {
+    local total
+    total=$(($(exact cache_fill bytes) + $(exact late_fill bytes) + $(exact index_build bytes)))
+    "$ebb" profile --json "$profiled/after.gz" >"$scratch/all.json" &&
+        grep '"total"' "$scratch/all.json" | sed 's/"functions".*//' >"$scratch/total.json" &&
+        "$ebb" diff --json "$profiled/before.gz" "$profiled/after.gz" | grep '"late_fill"' >"$scratch/late.json" &&
+        same period "$(member "$scratch/total.json" period)" 524288 &&
+        same "lines of late_fill" "$(wc -l <"$scratch/late.json")" 1 &&
+        within "$(member "$scratch/total.json" bytes)" $total "$(member "$scratch/total.json" bytes_error)" &&
+        within "$(member "$scratch/late.json" growth)" "$(exact late_fill bytes)" "$(member "$scratch/late.json" error)" &&
+        same "go's sum" "$(go_total inuse_space "$profiled/after.gz")" "$(member "$scratch/total.json" bytes)"
+}
+
+# Without the tool the profile has addresses; the tool names them later, when the process is gone.
+raw_is_valid() {
+    (cd "$profiled" && PATH=$scratch/nowhere EBB_PROFILE="rate=1,tool=/nowhere/ebb,exit=$profiled/raw.pb" ./profiled >said) &&
+        go tool pprof -symbolize=none -raw "$profiled/raw.pb" >"$scratch/out" && says "$scratch/out" '/profiled_' &&
+        ! grep -q cache_fill "$scratch/out"
+}
+
+raw_gets_names() {
+    "$ebb" symbolize <"$profiled/raw.pb" >"$profiled/named.gz" && go_exact named.gz
+}
+
+npm_install() {
+    mkdir -p "$scratch/npm" && cp "$here"/pprof-format/* "$scratch/npm" && cd "$scratch/npm" &&
+        npm ci --ignore-scripts --no-audit --no-fund
+}
+
+npm_reads() {
+    node "$scratch/npm/read.mjs" "$profiled/exit.gz" >"$scratch/out" &&
+        says "$scratch/out" 'node_make <- cache_add <- late_fill$' '^period 1 space/bytes$' \
+            "^inuse_objects/count $(go_total inuse_objects "$profiled/exit.gz")$" \
+            "^inuse_space/bytes $(go_total inuse_space "$profiled/exit.gz")$" '^alloc_objects/count [0-9]+$'
+}
+
+npm_profiles() {
+    if ! have npm; then
+        skip "npm's pprof-format" "npm is not installed"
+    elif ! (npm_install) >"$log" 2>&1; then
+        skip "npm's pprof-format" "npm could not fetch it: $(grep -m1 -i error "$log")"
+    else
+        count "npm's pprof-format" npm_reads
+    fi
+}
+
+# serve WHERE COMMAND…: the command while the program runs and serves there.
+serve() {
+    local where=$1 status=0
+    shift
+    mkfifo "$scratch/hold" || return
+    rm -f "$profiled/said"
+    (cd "$profiled" && EBB_DEBUG="serve$where" EBB_PROFILE="rate=1,tool=$ebb" \
+        LD_LIBRARY_PATH=$build XDG_RUNTIME_DIR=$scratch ./profiled --wait <"$scratch/hold" >said 2>why) &
+    local shell=$!
+    exec 9<>"$scratch/hold"
+    for _ in {1..100}; do
+        [ -e "$profiled/said" ] && [ "$(wc -l <"$profiled/said")" -ge 4 ] && break
+        sleep 0.1
+    done
+    "$@" || status=1
+    exec 9>&-
+    wait $shell || status=1
+    rm "$scratch/hold"
+    return $status
+}
+
+fetched_by_go() {
+    go tool pprof -proto -output="$profiled/fetched.gz" "http://127.0.0.1:$1/debug/pprof/heap" && go_exact fetched.gz
+}
+
+fetched_by_ebb() {
+    local socket
+    socket=$(ls "$scratch"/ebb/*.sock) && "$ebb" profile "$socket" -o "$profiled/fetched.gz" &&
+        go_exact fetched.gz && "$ebb" diff "$profiled/before.gz" "$socket" >"$scratch/diff" &&
+        says "$scratch/diff" "^ *\\+$(exact late_fill bytes) "
+}
+
+# A port of 127.0.0.1 that nobody answers at.
+port_free() {
+    local port
+    for _ in {1..50}; do
+        port=$((20000 + RANDOM % 10000))
+        (exec 8<>/dev/tcp/127.0.0.1/$port) 2>/dev/null || { echo $port; return; }
+    done
+}
+
+fetch_by_go() {
+    local port
+    port=$(port_free) && serve "=127.0.0.1:$port" fetched_by_go "$port"
+}
+
+own_profiles() {
+    local compiler
+    have go || { skip "profiles of our own" "go is not installed"; return; }
+    for compiler in gcc clang-14; do
+        have $compiler || { skip "profiles by $compiler" "it is not installed"; continue; }
+        count "program by $compiler" profiled_build $compiler
+        count "profiles by $compiler, exact" profiled_run rate=1
+        count "go tool pprof -top by $compiler" go_exact after.gz
+        count "go tool pprof -top by $compiler, at exit" go_exact exit.gz
+        count "go tool pprof names what $compiler inlined" go_inlined
+        count "go tool pprof -traces by $compiler" go_traces
+        count "go tool pprof -base by $compiler" go_base
+        count "ebb profile and ebb diff by $compiler" ebb_exact
+        count "names later, by $compiler: addresses" raw_is_valid
+        count "names later, by $compiler: names" raw_gets_names
+        count "profiles by $compiler, sampled" profiled_run rate=524288
+        count "estimates by $compiler" ebb_sampled
+    done
+    count "profiles once more" profiled_run rate=1
+    count "go tool pprof -dot" go_drawn
+    if have dot; then count "go tool pprof -svg" go_svg; else skip "go tool pprof -svg" "graphviz is not installed"; fi
+    count "ebb profile of a running program" serve "" fetched_by_ebb
+    if [ -e "$build/libebb-debug.so" ]; then
+        count "go tool pprof of a running program" fetch_by_go
+    else
+        skip "go tool pprof of a running program" "built without libebb-debug"
+    fi
+    npm_profiles
 }
 
 # --- Manual pages ---
@@ -168,6 +388,7 @@ if ! "$ebb" symbolize --addresses --pid $$ </dev/null 2>&1 | grep -q 'built with
     names
     pipe
     go_profiles
+    own_profiles
 else
     skip "names" "built without libdw"
 fi

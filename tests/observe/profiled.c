@@ -29,7 +29,7 @@ static struct place cached, indexed, latest, scratch;
 static void *counted(struct place *place, void *p) {
     if (!p) exit(EXIT_FAILURE);
     place->objects++;
-    place->bytes += ebb_size_of(p);
+    place->bytes += (ebb_size_of(p) + 7) / 8 * 8;
     return p;
 }
 
