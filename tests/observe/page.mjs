@@ -26,6 +26,7 @@ function document(file) {
   }
   for (const name of ["live", "metadata", "outside_files", "unexplained"])
     if (!new RegExp(`>${name}<`).test(html)) fail(`no class ${name} in the document`);
+  if (!/<code>record_make/.test(html)) fail("the function that allocates is not named");
   console.log(`${series} series with ${points} points`);
 }
 

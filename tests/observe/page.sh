@@ -88,7 +88,7 @@ without_chart() {
 }
 
 count "a program to look at" served_build
-served_start EBB_DEBUG=serve=127.0.0.1:0
+served_start EBB_DEBUG=serve=127.0.0.1:0 EBB_PROFILE=tool="$build/ebb",rate=65536
 if [ -z "$served_at" ]; then
     skip "the page" "no libebb-debug in this build: $(head -n 1 "$scratch/served.err")"
     served_stop

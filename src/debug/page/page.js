@@ -171,13 +171,18 @@ async function memoryShow() {
 
 // --- Sites of allocation ----------------------------------------------------------------------
 
-// The text form of a profile: "objects: bytes [objects: bytes] @ addresses", and names after #.
+// The text form of a profile: "objects: bytes [objects: bytes] @ addresses", and names after #. What it
+// counts are samples (heap_v2/RATE): one of Z bytes was taken with the chance 1 - exp(-Z/RATE).
 function sitesRead(text) {
-  const sites = [];
+  const sites = [], rate = +(/@ heap_v2\/(\d+)/.exec(text)?.[1] ?? 0);
   for (const line of text.split("\n")) {
-    const head = /^\s*(\d+): (\d+) \[(\d+): (\d+)\] @((?: 0x[0-9a-f]+)*)/.exec(line);
-    if (head)
-      sites.push({ objects: +head[1], bytes: +head[2], stack: head[5].trim().split(" "), names: [] });
+    const head = /^\s*(\d+): (\d+) \[(\d+): (\d+)\] @((?: 0x[0-9a-f]+)*)$/.exec(line);
+    if (head) {
+      const taken = +head[1], size = +head[2] / Math.max(taken, 1);
+      const scale = rate > 1 && size > 0 ? 1 / -Math.expm1(-size / rate) : 1;
+      sites.push({ objects: Math.round(taken * scale), bytes: +head[2] * scale,
+                   stack: head[5].trim().split(" "), names: [] });
+    }
     const frame = /^#\s+0x[0-9a-f]+\s+(\S.*)$/.exec(line);
     if (frame && sites.length) sites[sites.length - 1].names.push(frame[1].trim());
   }
@@ -191,7 +196,7 @@ async function sitesName(sites) {
   const names = new Map();
   for (const line of (await reply.text()).split("\n")) {
     const found = /^(0x[0-9a-f]+)\s+(.+)$/.exec(line);
-    if (found) names.set(found[1], found[2]);
+    if (found) names.set(found[1], found[2].replaceAll(" <- ", " ← "));
   }
   for (const s of sites) if (!s.names.length) s.names = s.stack.slice(0, 6).map((a) => names.get(a) || a);
 }
@@ -204,7 +209,8 @@ async function sitesShow() {
     make("td", "", make("code", s.names[0] || s.stack[0]), make("small", s.names.slice(1, 6).join(" ← "))),
   ]));
   $("sites-note").textContent = sites.length
-    ? "Bytes and objects in use as of the last collection, estimated from samples."
+    ? "Bytes and objects in use as of the last collection, estimated from samples; the one that " +
+      "allocated first, then those that called it."
     : "Nothing was sampled yet that is still in use.";
 }
 
