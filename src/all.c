@@ -70,6 +70,7 @@
 #include "observe/memory.c"
 #include "observe/memory_classes.c"
 #include "observe/memory_page.c"
+#include "observe/memory_pprof.c"
 #include "observe/residency.c"
 #include "observe/size.c"
 #include "observe/paths.c"

@@ -1,12 +1,13 @@
 /* test_memory_pages.c - the pages about memory: what they say of planted faults, their JSON, their
  * errors, several readers at once. What the command prints is tried by tests/observe/accounting.sh.
  * See docs/design.md, "Accounting". */
+#include "test.h"
+
 #include <ebb/ebb.h>
 #include <pthread.h>
 #include <unistd.h>
 
 #include "pages.h"
-#include "test.h"
 
 #define MIB ((size_t)1 << 20)
 
@@ -105,6 +106,21 @@ TEST(memory_as_json) {
     show("/debug/ebb/memory?format=json");
     json_check();
     CHECK(!strstr(shown.text, "\"outside\":["));
+}
+
+/* What go tool pprof makes of it is tried by tests/observe/accounting.sh. */
+TEST(memory_as_a_profile) {
+    objects_make(1000, 1000);
+    show("/debug/pprof/memory");
+    CHECK_STR(shown.type, "application/octet-stream");
+    CHECK_STR(shown.filename, "memory.pb");
+    CHECK(memmem(shown.text, shown.size, "memory_space", 12) != NULL);
+    CHECK(memmem(shown.text, shown.size, "outside_files", 13) != NULL);
+    CHECK(memmem(shown.text, shown.size, "test_memory_pages", 17) != NULL);
+    show("/debug/pprof/memory?debug=1");
+    CHECK(says("Resident memory of process"));
+    show("/debug/pprof/memory?debug=0");
+    CHECK_STR(shown.type, "application/octet-stream");
 }
 
 /* --- /debug/ebb/slack ----------------------------------------------------------------------- */

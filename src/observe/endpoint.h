@@ -90,6 +90,7 @@ typedef struct endpoint {
 #define EBB__ENDPOINTS(X) \
  X(index)                 \
  X(memory)                \
+ X(memory_profile)        \
  X(slack)                 \
  X(gc)                    \
  X(trim)                  \

@@ -376,6 +376,20 @@ static void look_stopped(const root_set *roots, void *arg) {
     out->stop_ns = ebb__os_now_ns() - start_ns;
 }
 
+static size_t list_bytes(void) {
+    return round_up(sizeof(outside_list), ebb__os_page_size());
+}
+
+outside_list *ebb__memory_list(void) {
+    outside_list *list = ebb__os_map(list_bytes(), OS_METADATA);
+    if (list) memset(list, 0, list_bytes());
+    return list;
+}
+
+void ebb__memory_list_free(outside_list *list) {
+    if (list) ebb__os_unmap(list, list_bytes(), OS_METADATA);
+}
+
 static void list_sort(outside_list *list) {
     for (size_t i = 1; i < list->count; i++) {
         outside_entry e = list->entries[i];

@@ -34,8 +34,11 @@ typedef struct outside_list {
     outside_entry entries[OUTSIDE_MAX];
 } outside_list;
 
-/* ebb_memory; fills *list too unless it is null, largest first. Its memory has been written to
- * before, or the look would not know of it. */
+/* An empty list, null without memory: written to, or a look would not know of it. */
+EBB__SHARED outside_list *ebb__memory_list(void);
+EBB__SHARED void ebb__memory_list_free(outside_list *list); /* or null */
+
+/* ebb_memory; fills *list too unless it is null, largest first. */
 EBB__SHARED int ebb__memory_look(struct ebb_memory *out, outside_list *list);
 
 #endif

@@ -144,15 +144,11 @@ static void memory_json(reply *to, const struct ebb_memory *m, const outside_lis
 
 static void memory_answer(const request *r, reply *to) {
     struct ebb_memory m;
-    size_t bytes = round_up(sizeof(outside_list), ebb__os_page_size());
-    outside_list *list = NULL;
-    if (ebb__request_is(r, "outside", "1")) {
-        list = ebb__os_map(bytes, OS_METADATA);
-        if (!list) {
-            ebb__reply_error(to, 503, "no memory for the list");
-            return;
-        }
-        memset(list, 0, bytes);
+    bool outside = ebb__request_is(r, "outside", "1");
+    outside_list *list = outside ? ebb__memory_list() : NULL;
+    if (outside && !list) {
+        ebb__reply_error(to, 503, "no memory for the list");
+        return;
     }
     int error = ebb__memory_look(&m, list);
     if (error != 0)
@@ -161,7 +157,7 @@ static void memory_answer(const request *r, reply *to) {
         memory_json(to, &m, list);
     else
         memory_text(to, &m, list);
-    if (list) ebb__os_unmap(list, bytes, OS_METADATA);
+    ebb__memory_list_free(list);
 }
 
 const endpoint ebb__endpoint_memory = {

@@ -60,6 +60,14 @@ static void pprof_bytes(meta_buffer *b, unsigned field, const void *bytes, size_
     ebb__buffer_add(b, bytes, size);
 }
 
+void ebb__pprof_number(meta_buffer *b, unsigned field, uint64_t value) {
+    pprof_number(b, field, value);
+}
+
+void ebb__pprof_bytes(meta_buffer *b, unsigned field, const void *bytes, size_t size) {
+    pprof_bytes(b, field, bytes, size);
+}
+
 static void pprof_part(pprof *p, unsigned field) {
     pprof_bytes(p->out, field, p->part.bytes, p->part.used);
     p->out->failed |= p->part.failed;

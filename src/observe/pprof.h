@@ -28,4 +28,9 @@ EBB__SHARED bool ebb__pprof_make(const pprof_source *source, meta_buffer *out);
  * addresses: one a line. */
 EBB__SHARED bool ebb__pprof_names(const char *addresses, size_t size, meta_buffer *out);
 
+/* A number, or bytes, as a field of a message in this format: for who writes profiles of other
+ * things. */
+EBB__SHARED void ebb__pprof_number(meta_buffer *b, unsigned field, uint64_t value);
+EBB__SHARED void ebb__pprof_bytes(meta_buffer *b, unsigned field, const void *bytes, size_t size);
+
 #endif

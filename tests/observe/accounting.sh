@@ -126,6 +126,15 @@ question_8() {
     count "question 8: culprit" is "$(class_worst "$out")" outside_files
     count "question 8: its name" says "$out" "48\.0 MiB .* file +.*planted\.data$"
     count "question 8: malloc" at_least "$(class_bytes "$out" outside_malloc)" 25000000
+    if command -v go >/dev/null; then
+        "$ebb" get "$pid" /debug/pprof/memory >"$scratch/memory.pb"
+        PPROF_TMPDIR=$scratch go tool pprof -top "$scratch/memory.pb" >"$out" 2>/dev/null
+        count "question 8: go tool pprof" says "$out" '^Type: memory_space'
+        count "question 8: the file in it" says "$out" ' 48MB .*planted\.data$'
+        count "question 8: all of RSS in it" says "$out" ' 100% +RSS$'
+    else
+        skip "question 8: go tool pprof" "go is not installed"
+    fi
     unplant
 }
 
