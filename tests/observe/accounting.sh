@@ -146,6 +146,13 @@ wrong_arguments() {
         count "ebb $command --help" says <("$ebb" $command --help) '^Example:'
     done
     count "ebb gc of no file" is "$("$ebb" gc /nonexistent/log 2>/dev/null; echo $?)" 1
+    head -c 300000 /dev/urandom >"$scratch/noise"
+    for ((cut = 1; cut < 400; cut += 7)); do
+        head -c $cut <<<"gc 3 @0.007s 16%: 0.079+0.437+0.604 ms clock, 0.000+0.866 ms cpu, 2->2->1 MB, 17 MB goal, 0.0 MB stacks, 0.4 MB roots, 2 P cause=forced kind=full wait_ms=nan pause_ms=-1 stop_parts_ms=1+2"
+        echo
+    done >>"$scratch/noise"
+    count "ebb gc of noise" says <("$ebb" gc "$scratch/noise") '^Verdict: '
+    count "ebb gc of noise, JSON" says <("$ebb" gc --json - <"$scratch/noise") '^\{"verdict":'
     count "ebb gc of an empty log" says <("$ebb" gc /dev/null) 'There is no line of the trace'
 }
 
