@@ -219,8 +219,23 @@ void ebb__os_socket_close(int fd) {
 
 /* --- Libraries ------------------------------------------------------------------------------ */
 
+/* Beside the file that this function is in: a library in a place that the loader does not know may
+ * have been found by a path of the program's, which does not hold for what it loads itself. */
+static void *library_beside(const char *library) {
+    char path[4096];
+    Dl_info us;
+    if (!dladdr((void *)ebb__os_library_function, &us) || !us.dli_fname) return NULL;
+    const char *slash = strrchr(us.dli_fname, '/');
+    int directory = slash ? (int)(slash - us.dli_fname) : 0;
+    if (!slash || (size_t)snprintf(path, sizeof path, "%.*s/%s", directory, us.dli_fname,
+                                   library) >= sizeof path)
+        return NULL;
+    return dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+}
+
 void *ebb__os_library_function(const char *library, const char *name, const char **why) {
     void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    if (!handle) handle = library_beside(library);
     void *function = handle ? dlsym(handle, name) : NULL;
     if (!function) *why = dlerror();
     return function;
