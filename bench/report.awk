@@ -57,6 +57,7 @@ BEGIN {
     aim("1 thread, s$", "^trees$", "libgc", 0.5)
     aim("1 thread, peak MiB$", "^trees$", "libgc", 1)
     aim(", s$", "^(trees|gcbench)$", "stw", 1.1)
+    aim(", s$", "^(trees|gcbench)$", "unsampled", 1.01)
     aim(", p99 stop ms$", "^(trees|gcbench)$", "", 2)
     aim("nodes, build s$", "^live$", "glibc", 1.5)
     aim(", iterations/s$", "^live$", "libgc", 10, -1)

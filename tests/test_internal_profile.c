@@ -4,6 +4,7 @@
 #include <ebb/profile.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -534,4 +535,36 @@ TEST(an_object_tells_its_site) {
     keep(make_red, 100, 1);
     CHECK_EQ(ebb__with_world_stopped(sites_stopped, &depth), 0);
     CHECK(depth >= 3);
+}
+
+/* --- Memory -------------------------------------------------------------------------------------
+ */
+
+/* The system gives no more: samples are lost and counted, the program goes on, and so do those that
+ * there is room for. */
+TEST(without_memory_samples_are_lost) {
+    enum { COUNT = 200000 };
+    CHECK_EQ(ebb_profile_set_rate(1), 0);
+    keep_start(COUNT);
+    keep(make_red, 16, 1000);
+    for (int i = 0; i < 100; i++) CHECK(make_green(1000000) != NULL); /* room for what comes */
+    collect();
+    struct rlimit before, now;
+    CHECK_EQ(getrlimit(RLIMIT_AS, &before), 0);
+    now = before;
+    now.rlim_cur = 1;
+    CHECK_EQ(setrlimit(RLIMIT_AS, &now), 0);
+    keep(make_green, 16, COUNT - 1000);
+    CHECK_EQ(setrlimit(RLIMIT_AS, &before), 0);
+    profile_copy copy;
+    CHECK(ebb__profile_copy(&copy));
+    CHECK(copy.lost > 0);
+    ebb__profile_copy_free(&copy);
+    collect();
+    CHECK_EQ(sums_at(make_red).live, 1000);
+    CHECK(sums_at(make_green).live < COUNT - 1000);
+    kept_count = 0;
+    keep(make_last, 100, 1000);
+    collect();
+    CHECK_EQ(sums_at(make_last).live, 1000);
 }

@@ -15,7 +15,7 @@
 /* Every case begins with a library that nobody has used: the environment is read then. No ebb
  * command: profiles stay as the library makes them. */
 static void environment(const char *profile) {
-    char text[512];
+    char text[640];
     snprintf(text, sizeof text, "tool=/nowhere/ebb%s%s", *profile ? "," : "", profile);
     setenv("EBB_PROFILE", text, 1);
 }
@@ -257,7 +257,7 @@ TEST(a_command_inherits_nothing) {
     CHECK(b.size < sizeof text * 100);
     CHECK(memmem(b.at, b.size, "\n77\n", 4) == NULL);
     CHECK(memmem(b.at, b.size, "EBB_", 4) == NULL);
-    CHECK(memmem(b.at, b.size, "SigBlk:\t0000000000000000", 24) != NULL);
+    CHECK(memmem(b.at, b.size, "SigBlk:\tffff", 12) == NULL);
     unlink(tool);
     unlink(seen);
     _exit(0); /* not the profile at exit */
