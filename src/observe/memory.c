@@ -158,26 +158,26 @@ static void claim_owned(uintptr_t start, uintptr_t end, enum os_class class, voi
 
 /* A thread's descriptor lies at the end of its stack. The first thread's stack has a name. */
 static void claim_stack(memory_look *look, int tid, uintptr_t sp, uintptr_t tp) {
-    enum { DESCRIPTOR_BYTES = 4096, TOP_BYTES = 64 * 1024 };
+    enum { DESCRIPTOR_BYTES = 2304, TOP_BYTES = 64 * 1024 };
     uintptr_t near = tp ? tp : sp;
     const os_range *m = ebb__os_mapping_of(&look->mappings, near);
-    if (tid == ebb__os_pid() || !m) return;
+    if (tid == ebb__os_pid() || near == 0 || !m) return;
     uintptr_t room = tp ? DESCRIPTOR_BYTES : TOP_BYTES;
-    uintptr_t end = round_down(near + room, ebb__os_page_size());
+    uintptr_t end = round_up(near + room, ebb__os_page_size());
     claim_add(look, m->start, min_size(m->end, end), OUTSIDE_STACKS);
 }
 
+/* Of those that were not stopped, the library's own, the system knows the stack pointer. */
 static void claim_stacks(memory_look *look, const int *tids, int count) {
     size_t room;
     const stopped_thread *table = ebb__world_threads(&room);
     int self = ebb__os_tid();
-    for (int i = 0; i < count; i++) {
-        uintptr_t sp = 0, tp = tids[i] == self ? ebb__os_thread_pointer() : 0;
-        for (size_t k = 0; k < room && !tp; k++)
-            if (table[k].tid == tids[i]) tp = table[k].tp;
-        if (!tp) sp = ebb__os_thread_stack(tids[i]);
-        if (tp || sp) claim_stack(look, tids[i], sp, tp);
-    }
+    claim_stack(look, self, 0, ebb__os_thread_pointer());
+    for (size_t i = 0; i < room; i++)
+        if (table[i].tid != 0 && table[i].tp != 0) claim_stack(look, table[i].tid, 0, table[i].tp);
+    for (int i = 0; i < count; i++)
+        if (tids[i] != self && !ebb__world_has(tids[i]))
+            claim_stack(look, tids[i], ebb__os_thread_stack(tids[i]), 0);
 }
 
 /* Everything of the reservation that is no zone is a table. */
