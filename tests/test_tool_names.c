@@ -138,6 +138,9 @@ TEST(profiles_get_names) {
 TEST(inlined_headers_are_left_out) {
     volatile int x = 0;
     names_end(names_own());
+    char text[64];
+    snprintf(text, sizeof text, "@0x%zx", (size_t)names_user(&x));
+    CHECK(strncmp(filtered(text), "names_user test_tool_names.c:", 29) == 0);
     struct pprof p;
     profile_of(&p, names_user(&x));
     CHECK_EQ(symbolize_profile(&p, getpid()), 1);

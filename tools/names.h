@@ -41,11 +41,15 @@ void names_add_mapping(struct names *n, uint64_t start, uint64_t limit, uint64_t
  * it is one frame, "variable" or "variable+16", as far as symbol tables go. */
 size_t names_find(struct names *n, uint64_t address, struct names_frame *frames, size_t room);
 
+/* The first of these frames that is the reader's: what Ebb's headers inline into a program counts
+ * as the line that calls it. */
+size_t names_first(const struct names_frame *frames, size_t count);
+
 /* The file that is mapped there, and the address in it as its own tools count; null: none. */
 const char *names_file(struct names *n, uint64_t address, uint64_t *within);
 
 /* "inlined file.c:12 <- function file.c:40", "libc.so.6+0x12ab" or "0x7f…", without quotes,
- * backslashes and control characters, so that it fits into JSON as it is. */
+ * backslashes and control characters, so that it fits into JSON as it is. From names_first on. */
 void names_print(struct names *n, uint64_t address, FILE *out);
 
 /* Copies text and replaces each @0x… by what names_print says of that address in the process. Where

@@ -21,11 +21,18 @@ static void text_put(const char *text, FILE *out) {
     }
 }
 
+size_t names_first(const struct names_frame *frames, size_t count) {
+    size_t first = 0;
+    while (first + 1 < count && strncmp(frames[first].function, "ebb_", 4) == 0) first++;
+    return first;
+}
+
 void names_print(struct names *n, uint64_t address, FILE *out) {
     struct names_frame frames[NAMES_FRAMES];
     size_t count = names_find(n, address, frames, NAMES_FRAMES);
-    for (size_t i = 0; i < count; i++) {
-        if (i > 0) fputs(" <- ", out);
+    size_t first = names_first(frames, count);
+    for (size_t i = first; i < count; i++) {
+        if (i > first) fputs(" <- ", out);
         text_put(frames[i].function, out);
         if (!*frames[i].file) continue;
         putc(' ', out);

@@ -6,11 +6,6 @@
 
 #include "names.h"
 
-/* A frame of the library's headers, inlined into what the reader knows as the caller. */
-static bool symbolize_is_ours(const struct names_frame *frame) {
-    return strncmp(frame->function, "ebb_", 4) == 0;
-}
-
 /* The linked name where only tools that read profiles can make it legible (C++). */
 static void symbolize_add(struct pprof *p, size_t location, const struct names_frame *frame) {
     const char *name = strncmp(frame->symbol, "_Z", 2) == 0 ? frame->symbol : frame->function;
@@ -25,9 +20,7 @@ static bool symbolize_location(struct pprof *p, size_t at, struct names *n) {
     struct names_frame frames[NAMES_FRAMES];
     size_t count = names_find(n, p->locations[at].address, frames, NAMES_FRAMES);
     if (count == 0) return false;
-    size_t first = 0;
-    while (first + 1 < count && symbolize_is_ours(&frames[first])) first++;
-    for (size_t i = first; i < count; i++) symbolize_add(p, at, &frames[i]);
+    for (size_t i = names_first(frames, count); i < count; i++) symbolize_add(p, at, &frames[i]);
     if (p->locations[at].mapping == PPROF_NONE) return true;
     struct pprof_mapping *mapping = &p->mappings[p->locations[at].mapping];
     mapping->has_functions = true;

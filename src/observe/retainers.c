@@ -13,7 +13,7 @@ void ebb__why_site_print(uintptr_t object, reply *r, const char *before, const c
     uintptr_t pc;
     uint32_t site = ebb__profile_site(object);
     if (site && ebb__profile_stack(site, &pc, 1) > 0)
-        ebb__reply_print(r, "%s@0x%zx%s", before, (size_t)pc, after);
+        ebb__reply_print(r, "%s@0x%zx%s", before, (size_t)pc - 1, after);
 }
 
 struct sites_call {
