@@ -5,6 +5,7 @@
 
 #include "client.h"
 #include "command.h"
+#include "load.h"
 
 static const char why_help[] =
     "Example:\n"
@@ -47,6 +48,37 @@ static void target_add(char *to, size_t size, const char *name, const char *valu
     target_encode(to, size, value);
 }
 
+/* --- Functions ------------------------------------------------------------------------------ */
+
+static bool location_in(const struct pprof *p, const struct pprof_location *location,
+                        const char *function) {
+    for (uint32_t i = 0; i < location->lines_count; i++) {
+        const struct pprof_line *line = &p->lines[location->lines_at + i];
+        const struct pprof_function *f = &p->functions[line->function];
+        if (strcmp(pprof_text(p, f->name), function) == 0) return true;
+    }
+    return false;
+}
+
+/* The program knows addresses, not names: the calls in a function of that name, as far as the heap
+ * profile has them. Asked for before it is known whether there is a type of the name: a profile
+ * costs the program no stop. */
+static void sites_add(char *to, size_t size, const char *name, const char *who) {
+    enum { SITES_MOST = 60 };
+    struct pprof p;
+    char site[24 * SITES_MOST] = "";
+    size_t used = 0;
+    if (name[0] == '@' || strncmp(name, "0x", 2) == 0) return;
+    if (load_profile(&p, who, "/debug/pprof/heap")) {
+        for (size_t i = 0; i < p.locations_count && used + 24 < sizeof site; i++)
+            if (location_in(&p, &p.locations[i], name))
+                used += (size_t)snprintf(site + used, sizeof site - used, "@0x%llx+",
+                                         (unsigned long long)p.locations[i].address);
+        if (used) target_add(to, size, "site", site);
+    }
+    pprof_free(&p);
+}
+
 static int why_main(int argc, char **argv) {
     static const char *const numbers[] = {"--limit", "--seconds"};
     char target[4096] = "/debug/ebb/why";
@@ -68,7 +100,10 @@ static int why_main(int argc, char **argv) {
             names[count++] = argv[i];
     }
     if (count == 0) return command_wrong("why", "takes a process");
-    if (count == 2) target_add(target, sizeof target, "target", names[0]);
+    if (count == 2) {
+        target_add(target, sizeof target, "target", names[0]);
+        sites_add(target, sizeof target, names[0], names[1]);
+    }
     plain[0] = argv[0];
     plain[1] = names[count - 1];
     plain[2] = (char[]){"--json"};

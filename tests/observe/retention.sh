@@ -57,6 +57,9 @@ question_3() {
     else
         skip "question 3: pprof" "go is not installed"
     fi
+    "$ebb" why session_open "$pid" >"$out"
+    count "question 3: by function" says "$out" '^session_open: [0-9,]+ objects, .* as far as they were'
+    count "question 3: where they come from" says "$out" 'of session_open planted_why\.c:'
     count "question 3: a wrong name" says <("$ebb" why sesion "$pid" 2>&1) 'there are "session"'
     unplant
 }
