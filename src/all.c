@@ -11,6 +11,7 @@
 #include "os/linux_process.c"
 #include "os/linux_socket.c"
 #include "os/linux_memory.c"
+#include "os/linux_probes.c"
 #include "os/linux_threads.c"
 #include "os/linux_tool.c"
 #include "os/linux_unwind.c"

@@ -304,6 +304,8 @@ EBB__SHARED void ebb__oracle_check(const os_ranges *armed, const os_ranges *larg
 struct gc_hooks {
     void (*started)(void); /* once, outside every lock */
 
+    void (*begun)(const cycle_record *record); /* by the owner; number, cause, full are known */
+
     /* In the stop that ends a cycle, when its epoch has begun: what lives is known, the record is
      * whole but for the times. */
     void (*marked)(const cycle_record *record);

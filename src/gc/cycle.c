@@ -456,6 +456,7 @@ static int cycle_make(enum cause cause, bool full, uintptr_t sp) {
                                 .full = full || !in_force || now.lost || ebb__pace_full(),
                                 .beside = beside,
                                 .markers = (unsigned)ebb__settings.markers};
+    ebb__gc_hooks.begun(&now.record);
     if (beside && !mark_beside(sp)) {
         now.record.beside = false;
         now.record.full = now.lost = true; /* marks or notes of writes: also if the stop fails */

@@ -10,6 +10,7 @@
  *   CLAIMED -> STOPPED   the thread, its fields filled
  *   WAITING -> GONE      the stopper, finding that the thread ended */
 #include "collector.h"
+#include "../os/probes.h"
 
 enum thread_state { STATE_EMPTY, STATE_WAITING, STATE_CLAIMED, STATE_STOPPED, STATE_GONE };
 enum { EXEMPT_MAX = 80 };
@@ -27,6 +28,7 @@ static struct {
     size_t room, count;
     int *tids; /* as listed last */
     size_t tids_room;
+    uint64_t since_ns;               /* when the stop began; the stopper's */
     _Atomic(int) exempt[EXEMPT_MAX]; /* release by the thread, acquire by the stopper */
 } world;
 
@@ -328,13 +330,17 @@ static int world_try(int self) {
 
 int ebb__world_stop(void) {
     int self = ebb__os_tid(), error;
+    world.since_ns = ebb__os_now_ns();
+    ebb__probe_stop_begin();
     do error = world_try(self);
     while (error == EBB_ENOMEM);
+    if (error) ebb__probe_stop_end(ebb__os_now_ns() - world.since_ns);
     return error;
 }
 
 void ebb__world_resume(void) {
     world_open();
+    ebb__probe_stop_end(ebb__os_now_ns() - world.since_ns);
 }
 
 stopped_thread *ebb__world_threads(size_t *count) {

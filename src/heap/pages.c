@@ -6,6 +6,7 @@
  * runs may be part fresh, part not. Part of docs/design.md, "Pages". */
 #include "space.h"
 #include "thread.h"
+#include "../os/probes.h"
 
 enum { EXACT = 64, STEPS = 8, LISTS = EXACT + STEPS * 26 };
 
@@ -446,6 +447,7 @@ size_t ebb__pages_return(uint64_t before_ns, size_t keep, size_t budget) {
         }
     }
     atomic_fetch_add_explicit(&ebb__pages_returned_total, total, memory_order_relaxed);
+    if (total > 0) ebb__probe_pages_returned(total);
     return total;
 }
 

@@ -3,10 +3,15 @@
 #include "metrics.h"
 #include "serve.h"
 #include "profile.h"
+#include "../os/probes.h"
 
 static void hooks_started(void) {
     ebb__profile_started();
     ebb__serve_started();
+}
+
+static void hooks_begun(const cycle_record *r) {
+    ebb__probe_cycle_start(r->number, ebb__cause_names[r->cause], r->full);
 }
 
 static void hooks_marked(const cycle_record *record) {
@@ -14,6 +19,8 @@ static void hooks_marked(const cycle_record *record) {
 }
 
 static void hooks_cycle_end(const cycle_record *record) {
+    ebb__probe_cycle_end(record->number, record->live, record->goal,
+                         max_size(record->open_ns, record->pause_ns));
     ebb__trace_cycle(record);
     ebb__history_cycle(record);
     ebb__metrics_cycle(record);
@@ -25,6 +32,7 @@ static void hooks_tick(void) {
 }
 
 const struct gc_hooks ebb__gc_hooks = {.started = hooks_started,
+                                       .begun = hooks_begun,
                                        .marked = hooks_marked,
                                        .cycle_end = hooks_cycle_end,
                                        .tick = hooks_tick};

@@ -5,6 +5,7 @@
  * which the collector holds while it waits for us. And it waits with signals blocked, so it does
  * in a bracket like that of a blocking call, in which no thread is signalled. */
 #include "profile.h"
+#include "../os/probes.h"
 #include "../os/unwind.h"
 #include "../../include/ebb/profile.h"
 
@@ -158,6 +159,7 @@ static void profile_record(uintptr_t object, size_t before, size_t size) {
 }
 
 static void profile_taken(uintptr_t object, size_t size) {
+    ebb__probe_alloc_sample(object, size);
     profile_record(object, 0, size);
 }
 
