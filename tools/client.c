@@ -19,6 +19,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "colour.h"
 #include "command.h"
 #include "names.h"
 
@@ -219,14 +220,19 @@ int client_pid(const char *who) {
     return known && pid > 0 && pid <= INT_MAX ? (int)pid : 0;
 }
 
-/* The page, with names where the process is known. */
-static int client_page(const char *who, const char *target) {
+/* The page, with names where the process is known, and for a person in colour. */
+static int client_page(const char *who, const char *target, bool json) {
     int pid = client_pid(who);
-    FILE *page = pid ? tmpfile() : NULL;
+    bool painted = !json && colour_wanted(stdout);
+    FILE *page = pid || painted ? tmpfile() : NULL;
     if (!page) return client_get(who, target, stdout);
     int result = client_get(who, target, page);
     rewind(page);
-    names_filter(page, stdout, pid);
+    FILE *named = pid && painted ? tmpfile() : NULL;
+    if (pid) names_filter(page, named ? named : stdout, pid);
+    if (named) rewind(named);
+    if (painted && (named || !pid)) colour_page(named ? named : page, stdout);
+    if (named) fclose(named);
     fclose(page);
     return fflush(stdout) == 0 ? result : 1;
 }
@@ -247,7 +253,7 @@ int client_show(int argc, char **argv, const char *target) {
     const char *joint = strchr(target, '?') ? "&" : "?";
     if (asprintf(&whole, "%s%s%s", target, json ? joint : "", json ? "format=json" : "") < 0)
         return 1;
-    int result = client_page(who, whole);
+    int result = client_page(who, whole, json);
     free(whole);
     return result;
 }

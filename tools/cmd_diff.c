@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "colour.h"
 #include "command.h"
 #include "load.h"
 #include "sites.h"
@@ -83,16 +84,18 @@ static void diff_frame(const struct sites *s, const struct site *site, uint32_t 
 
 static void diff_row_print(const struct sites *s, const struct diff_row *row) {
     const struct site *site = row->site;
+    bool noise = diff_is_noise(row->growth, row->error);
+    enum colour colour = noise ? COLOUR_DIM : row->growth > 0 ? COLOUR_BAD : COLOUR_GOOD;
+    fputs(colour_on(stdout, colour), stdout);
     printf("%+15.0f %10s %10s %-5s %10s %10s %+11.0f  ", row->growth, text_bytes(row->growth),
-           text_bytes(row->error), diff_is_noise(row->growth, row->error) ? "noise" : "",
-           text_bytes(site->sum[0].bytes), text_bytes(site->sum[1].bytes),
-           site->sum[1].objects - site->sum[0].objects);
+           text_bytes(row->error), noise ? "noise" : "", text_bytes(site->sum[0].bytes),
+           text_bytes(site->sum[1].bytes), site->sum[1].objects - site->sum[0].objects);
     if (site->frames_count == 0) fputs("(no stack)", stdout);
     for (uint32_t i = 0; i < site->frames_count && i < DIFF_STACK_ROWS; i++) {
         if (i > 0) printf("\n%80s<- ", "");
         diff_frame(s, site, i);
     }
-    putchar('\n');
+    puts(colour_on(stdout, COLOUR_PLAIN));
 }
 
 static void diff_print(const struct diff *d, const char *kind, long rows) {
@@ -100,8 +103,9 @@ static void diff_print(const struct diff *d, const char *kind, long rows) {
     printf("%s_space: %.0f bytes before, %.0f after: %s%s +- %s%s\n", kind, s->total[0].bytes,
            s->total[1].bytes, d->growth > 0 ? "+" : "", text_bytes(d->growth), text_bytes(d->error),
            diff_is_noise(d->growth, d->error) ? " (noise)" : "");
-    printf("%15s %10s %10s %-5s %10s %10s %11s  %s\n", "growth in bytes", "growth", "+-", "",
-           "before", "after", "objects", "site");
+    printf("%s%15s %10s %10s %-5s %10s %10s %11s  %s%s\n", colour_on(stdout, COLOUR_HEAD),
+           "growth in bytes", "growth", "+-", "", "before", "after", "objects", "site",
+           colour_on(stdout, COLOUR_PLAIN));
     for (size_t i = 0; i < d->count && (rows == 0 || i < (size_t)rows); i++)
         diff_row_print(s, &d->rows[i]);
 }

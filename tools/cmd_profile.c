@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "colour.h"
 #include "command.h"
 #include "json.h"
 #include "load.h"
@@ -111,8 +112,9 @@ static double profile_percent(double part, double whole) {
 
 static void profile_list(const struct profile_functions *list, const struct sites *s, long rows) {
     double whole = s->total[0].bytes;
-    printf("%15s %10s %10s %6s %10s %6s %11s  %s\n", "flat bytes", "flat", "+-", "flat%", "cum",
-           "cum%", "objects", "function");
+    printf("%s%15s %10s %10s %6s %10s %6s %11s  %s%s\n", colour_on(stdout, COLOUR_HEAD),
+           "flat bytes", "flat", "+-", "flat%", "cum", "cum%", "objects", "function",
+           colour_on(stdout, COLOUR_PLAIN));
     for (size_t i = 0; i < list->count && (rows == 0 || i < (size_t)rows); i++) {
         const struct profile_function *f = &list->at[i];
         printf("%15.0f %10s %10s %5.1f%% %10s %5.1f%% %11.0f  %s%s%s\n", f->flat.bytes,

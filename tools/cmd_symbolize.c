@@ -22,7 +22,7 @@ static const char symbolize_help[] =
     "Example:\n"
     "  ebb symbolize --pid 4711 <raw.pb >named.pb.gz\n"
     "\n"
-    "usage: ebb symbolize [--pid PID] [--addresses]\n"
+    "usage: ebb symbolize [--pid PID] [--addresses [--json]]\n"
     "\n"
     "Reads a profile (profile.proto, also compressed) from standard input and writes it,\n"
     "compressed, to standard output, with the functions, files and lines of its addresses,\n"
@@ -34,10 +34,11 @@ static const char symbolize_help[] =
     "  --addresses   read addresses in hex, one a line, and write a line \"0xADDRESS NAME\" for\n"
     "                each; the function that was inlined first, \" <- \", what it is inlined in.\n"
     "                An address is one within the call: the return address minus one.\n"
+    "  --json        the names as JSON; of a profile, ebb profile --json lists them\n"
     "\n"
     "Programs that use Ebb run this command when they write a profile.\n";
 
-static int symbolize_addresses(int pid) {
+static int symbolize_addresses(int pid, bool json) {
     struct names *n = names_begin();
     if (!names_add_process(n, pid))
         fprintf(stderr,
@@ -45,15 +46,19 @@ static int symbolize_addresses(int pid) {
                   : "ebb symbolize: built without libdw: no names for process %d\n",
                 pid);
     char *line = NULL;
+    const char *comma = "[";
     size_t room = 0;
     while (getline(&line, &room, stdin) > 0) {
         char *end;
         uint64_t address = strtoull(line, &end, 16);
         if (end == line) continue;
-        printf("0x%" PRIx64 " ", address);
+        printf(json ? "%s\n{\"address\": \"0x%" PRIx64 "\", \"name\": \"" : "%s0x%" PRIx64 " ",
+               json ? comma : "", address);
         names_print(n, address, stdout);
-        putchar('\n');
+        fputs(json ? "\"}" : "\n", stdout);
+        comma = ",";
     }
+    if (json) puts(*comma == '[' ? "[]" : "]");
     free(line);
     names_end(n);
     return fflush(stdout) == 0 ? 0 : 1;
@@ -120,18 +125,21 @@ static int symbolize_profile_pipe(int pid) {
 }
 
 static int symbolize_main(int argc, char **argv) {
-    bool addresses = false;
+    bool addresses = false, json = false;
     int pid = 0;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--addresses") == 0)
             addresses = true;
+        else if (strcmp(argv[i], "--json") == 0)
+            json = true;
         else if (strcmp(argv[i], "--pid") == 0 && i + 1 < argc && atoi(argv[i + 1]) > 0)
             pid = atoi(argv[++i]);
         else
             return command_wrong(argv[0], "\"%s\" is not understood", argv[i]);
     }
     if (addresses && pid == 0) return command_wrong(argv[0], "--addresses needs --pid");
-    return addresses ? symbolize_addresses(pid) : symbolize_profile_pipe(pid);
+    if (json && !addresses) return command_wrong(argv[0], "--json needs --addresses");
+    return addresses ? symbolize_addresses(pid, json) : symbolize_profile_pipe(pid);
 }
 
 const command command_symbolize = {

@@ -14,6 +14,7 @@ typedef struct command {
 /* The variables are command_NAME, in the order of the help. */
 #define COMMANDS(X) \
  X(tour)            \
+ X(top)             \
  X(rss)             \
  X(slack)           \
  X(trim)            \

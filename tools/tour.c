@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "json.h"
 #include "progress.h"
 #include "report.h"
 #include "sample.h"
@@ -31,6 +32,7 @@ static const char tour_help_text[] =
     "  ebb tour maps --with-go     the story of the map that only grows, beside Go\n"
     "\n"
     "usage: ebb tour [slices|maps|heap|numbers ...] [--quick | --full] [--with-go] [--out DIR]\n"
+    "                [--json]\n"
     "\n"
     "  slices       the slice that remembers what was cut off\n"
     "  maps         the map that only grows\n"
@@ -42,6 +44,7 @@ static const char tour_help_text[] =
     "  --full       the heap in the report's own size: 12 GB of pointers, if there is memory\n"
     "  --with-go    the same in Go, if it is installed, as another column\n"
     "  --out DIR    where the plots go; default: ebb-tour in the current directory\n"
+    "  --json       what held as JSON; what is told goes to standard error\n"
     "\n"
     "Ends with status 0 when everything held that the tour checks, 1 when not, 2 for a wrong\n"
     "argument. To run one piece of work by itself, and see what it reports:\n"
@@ -178,6 +181,22 @@ static int tour_all(struct tour *tour, const bool *chosen) {
     return tour_end(tour);
 }
 
+/* The same with its text on standard error. */
+static int tour_all_json(struct tour *tour, const bool *chosen) {
+    fflush(stdout);
+    int kept = dup(STDOUT_FILENO);
+    if (kept < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) return 1;
+    int result = tour_all(tour, chosen);
+    fflush(stdout);
+    dup2(kept, STDOUT_FILENO);
+    close(kept);
+    if (result == 2) return result;
+    printf("{\"held\": %u, \"failed\": %u, \"out\": ", tour->held, tour->failed);
+    json_string(stdout, tour->out_dir);
+    puts("}");
+    return result;
+}
+
 /* --- One piece of work, in this process ----------------------------------------------------- */
 
 static const struct work *tour_work(const char *full_name) {
@@ -213,6 +232,7 @@ static int tour_work_main(const char *full_name, struct job *job) {
 
 struct tour_options {
     struct tour tour;
+    bool json;
     struct job job;
     const char *work;
     bool any, chosen[TOUR_STORIES];
@@ -240,6 +260,8 @@ static int tour_option_flag(struct tour_options *options, const char *name) {
         options->tour.full = true;
     } else if (strcmp(name, "--with-go") == 0) {
         options->tour.with_go = true;
+    } else if (strcmp(name, "--json") == 0) {
+        options->json = true;
     } else {
         return tour_option_story(options, name);
     }
@@ -306,7 +328,8 @@ static int tour_main(int argc, char **argv) {
     int result = tour_options_read(&options, argc, argv);
     if (result != 0) return result;
     if (options.work) return tour_work_main(options.work, &options.job);
-    return tour_all(&options.tour, options.chosen);
+    return options.json ? tour_all_json(&options.tour, options.chosen)
+                        : tour_all(&options.tour, options.chosen);
 }
 
 const command command_tour = {"tour", "four stories of memory that comes back", tour_help_text,
