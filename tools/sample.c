@@ -267,6 +267,7 @@ static bool sample_list_read(struct sample_list *list) {
 void sample_mappings_begin(void) {
     mallopt(M_MMAP_MAX, 0);
     mallopt(M_ARENA_MAX, 1);
+    setenv("EBB_PROFILE", "unwind=fp", 0); /* libunwind would map memory of its own */
     sample_list_read(&sample_before);
 }
 

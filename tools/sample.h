@@ -38,7 +38,8 @@ struct sample_mappings {
 
 /* Ebb names its mappings where the kernel offers names. Elsewhere they are told by elimination:
  * whatever anonymous writable memory appeared since sample_mappings_begin, thread stacks apart, is
- * Ebb's, because that call also keeps malloc from mapping anything. Call it before anything of Ebb.
+ * Ebb's, because that call also keeps malloc from mapping anything, and Ebb's profile from loading
+ * a library that does. Call it before anything of Ebb.
  */
 void sample_mappings_begin(void);
 
