@@ -71,6 +71,7 @@ if ! command -v bpftrace >/dev/null; then
 elif ! bpftrace -e 'BEGIN { exit(); }' >/dev/null 2>&1; then
     skip "counting" "bpftrace may not run here"
 else
+    # shellcheck disable=SC2034 # its number is used
     coproc looked { exec "$program"; }
     count "cycle_start counts" counts cycle_start 'str(arg1), arg2' '(forced|growth), [01]'
     count "cycle_end counts" counts cycle_end 'arg0 > 0, arg1 <= arg2, arg3 > 0' '1, 1, 1'
@@ -78,6 +79,7 @@ else
     count "stop_end counts" counts stop_end 'arg0 > 0' 1
     count "alloc_sample counts" counts alloc_sample 'arg0 > 0, arg1 > 0' '1, 1'
     count "pages_returned counts" counts pages_returned 'arg0 % 4096' 0
+    # shellcheck disable=SC2154 # coproc has set it
     kill "$looked_PID"
 fi
 count_end

@@ -178,6 +178,15 @@ colours() {
     done
 }
 
+# One that does not answer: the keys do.
+stuck() {
+    local out=$scratch/stuck
+    kill -STOP "$pid"
+    count "program stands still: q leaves" terminal "$out" "$ebb top $pid" p q
+    count "program stands still: said" says "$out" 'waiting for the program'
+    kill -CONT "$pid"
+}
+
 # Last: it ends the program.
 ended() {
     local out=$scratch/ended
@@ -194,10 +203,11 @@ table
 if command -v node >/dev/null; then all_json; else skip "json" "no node here"; fi
 if ! command -v script >/dev/null; then
     skip "terminal" "no script here"
-elif "$ebb" top --help >/dev/null && [ -n "$(ldd "$ebb" | grep ncurses)" ]; then
+elif ldd "$ebb" | grep -q ncurses; then
     screen
     resized
     colours
+    stuck
     ended
 else
     skip "terminal" "built without ncurses"
