@@ -196,6 +196,46 @@ static void *alternate_body(void *arg) {
     return NULL;
 }
 
+/* An alternate stack may lie in the stack of its thread: then what is live lies below it too. */
+static void on_inner_alternate(int number) {
+    (void)number;
+    ebb_blocking_begin();
+    sem_post(&handler_in);
+    while (sem_wait(&handler_go) != 0) continue;
+    ebb_blocking_end();
+}
+
+static NOINLINE void inner_interrupted(void) {
+    void *volatile below = ebb_alloc(32);
+    probe_add(below);
+    CHECK_EQ(raise(SIGUSR1), 0);
+    CHECK(ebb_base_of(below) == below);
+}
+
+static void *inner_alternate_body(void *unused) {
+    char room[1 << 16];
+    stack_t alternate = {.ss_sp = room, .ss_size = sizeof room};
+    CHECK_EQ(sigaltstack(&alternate, NULL), 0);
+    inner_interrupted();
+    alternate.ss_flags = SS_DISABLE;
+    CHECK_EQ(sigaltstack(&alternate, NULL), 0);
+    return unused;
+}
+
+TEST(what_lies_below_an_alternate_stack_is_kept_while_a_handler_blocks) {
+    pthread_t thread;
+    struct sigaction action = {.sa_handler = on_inner_alternate, .sa_flags = SA_ONSTACK};
+    sem_init(&handler_in, 0, 0);
+    sem_init(&handler_go, 0, 0);
+    sigaction(SIGUSR1, &action, NULL);
+    CHECK_EQ(pthread_create(&thread, NULL, inner_alternate_body, NULL), 0);
+    while (sem_wait(&handler_in) != 0) continue;
+    probe_collect();
+    CHECK(probe_lives(0));
+    sem_post(&handler_go);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+}
+
 TEST(both_stacks_of_a_signal_handler_keep) {
     pthread_t thread;
     pthread_barrier_t barrier;

@@ -57,7 +57,7 @@ static bool check_find(uintptr_t word, check_place *place) {
 
 /* Marked, or a large object that roots alone hold. */
 static bool check_marked(const check_place *place) {
-    return ebb__mark_kept(place->span, (uint32_t)(place->index / 64)) >> (place->index % 64) & 1;
+    return !ebb__mark_is_dead(place->object);
 }
 
 /* --- What is said when one is missing --------------------------------------------------------- */

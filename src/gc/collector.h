@@ -166,7 +166,8 @@ typedef struct cycle_record {
     unsigned rounds;                /* of looking at changed pages before the last stop */
     size_t dirty_pages, dirty_last; /* of the system's size: in all, and in the last stop */
     uint64_t start_ns;              /* monotonic; what follows are lengths */
-    uint64_t open_ns, mark_ns, pause_ns, sweep_ns; /* first stop, marking, last stop, sweeping */
+    uint64_t open_ns, mark_ns, pause_ns,
+        sweep_ns; /* longest stop before the last, marking, last stop, sweeping */
     uint64_t stop_ns, look_ns, roots_ns, drain_ns; /* parts of the last stop, in this order */
     uint64_t assist_ns, wait_ns;                   /* of threads that were ahead of the schedule */
     uint64_t cpu_ns;
@@ -256,8 +257,8 @@ EBB__SHARED void ebb__pace_end(cycle_record *r);         /* in the last stop; fi
 EBB__SHARED bool ebb__pace_claim(size_t bytes);
 EBB__SHARED bool ebb__pace_exhausted(size_t bytes, unsigned attempt);
 
-/* Calls fn(roots, arg) with the world stopped and no cycle under way; roots is what a cycle would
- * search now. */
+/* Calls fn(roots, arg) with the world stopped; roots is what a cycle would search now. The
+ * collector's own threads may be marking meanwhile. */
 EBB__SHARED int ebb__with_world_stopped(void (*fn)(const root_set *roots, void *arg), void *arg);
 
 /* --- The background (service.c)

@@ -323,7 +323,7 @@ static bool root_holds(marker *m, uintptr_t word) {
     if (was != HELD_NOT) return true; /* looked at before; what changed since is on dirty pages */
     if (!held_note(s)) {
         atomic_store_explicit(&s->held, HELD_NOT, memory_order_relaxed);
-        return false;
+        return pool.beside;
     }
     if (s->zone != ZONE_SCAN) return true;
     if (pool.beside && !s->armed) ebb__dirty_expose(s, true);
@@ -616,6 +616,8 @@ static void marks_clear_part(unsigned part, unsigned parts) {
 
 void ebb__mark_forget(unsigned most) {
     pool.held_count = 0;
+    if (mark_local.work) mark_local.work->count = 0; /* hints of a cycle that was given up */
+    memset(mark_local.queue, 0, sizeof mark_local.queue);
     ebb__crew_run(marks_clear_part, most);
     ebb__extents_begin();
 }

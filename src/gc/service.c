@@ -74,20 +74,25 @@ static void *service_thread(void *unused) {
         ebb__loader_leave();
     }
     uint64_t look_ns = 0; /* quiet seconds are counted, so not earlier, however often it is woken */
+    uint64_t quiet_ns = 0; /* two minutes after there was reason to look again soon */
     for (;;) {
         uint32_t work = atomic_load_explicit(&service.work, memory_order_acquire);
-        uint64_t now = ebb__os_now_ns();
-        bool waited_long = !soon;
-        soon = now < look_ns || service_tick();
-        if (!soon && waited_long) { /* two quiet minutes: once more */
-            service.settled = false;
-            service.quiet_ticks = 0;
+        if (ebb__os_now_ns() >= look_ns) {
+            soon = service_tick();
+            look_ns = ebb__os_now_ns() + TICK_NS; /* a collection of ours may have taken long */
+            if (soon) quiet_ns = look_ns + QUIET_NS;
+            if (!soon && look_ns > quiet_ns) { /* two quiet minutes: once more */
+                service.settled = false;
+                service.quiet_ticks = 0;
+                soon = true;
+            }
+        } else {
             soon = true;
         }
-        if (now >= look_ns) look_ns = now + TICK_NS;
+        uint64_t now = ebb__os_now_ns(), until = soon ? look_ns : look_ns + QUIET_NS;
         ebb__os_forget_registers();
         ebb_blocking_begin();
-        ebb__os_wait(&service.work, work, soon ? look_ns - now : QUIET_NS);
+        ebb__os_wait(&service.work, work, until > now ? until - now : 0);
         ebb_blocking_end();
         /* A cycle ended: finalizers may be due now, the rest has its time. */
         ebb_finalizers_run();

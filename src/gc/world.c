@@ -148,6 +148,10 @@ static void park_here(uintptr_t sp, void *record) {
         ebb__fail("ebb_blocking_begin", "a frame of %zu bytes is larger than foreseen", bytes);
     memcpy(t->parked_registers, (void *)sp, bytes);
     t->parked_tp = ebb__os_thread_pointer();
+    os_range alternate;
+    if (!ebb__os_on_alternate_stack(&alternate)) alternate = (os_range){0, 0};
+    t->parked_alternate[0] = alternate.start;
+    t->parked_alternate[1] = alternate.end;
 }
 
 __attribute__((noinline)) void ebb_blocking_begin(void) {
@@ -171,6 +175,13 @@ void ebb_blocking_end(void) {
         ebb__thread_unpark(t);
 }
 
+static void parked_note(stopped_thread *entry, heap_thread *t) {
+    entry->sp = t->parked_sp;
+    entry->tp = t->parked_tp;
+    entry->alternate = (os_range){t->parked_alternate[0], t->parked_alternate[1]};
+    entry->parked = t;
+}
+
 /* A thread that went into a bracketed call after it was looked at, with the signal blocked
  * (libunwind does that while it waits for the loader's lock), or under ThreadSanitizer, which keeps
  * the signal until the thread comes back. True when it is held there now. */
@@ -187,9 +198,7 @@ static bool parked_since(stopped_thread *entry) {
         !atomic_compare_exchange_strong_explicit(&entry->state, &waiting, STATE_CLAIMED,
                                                  memory_order_acquire, memory_order_relaxed))
         return false;
-    entry->sp = t->parked_sp;
-    entry->tp = t->parked_tp;
-    entry->parked = t;
+    parked_note(entry, t);
     atomic_store_explicit(&entry->state, STATE_STOPPED, memory_order_release);
     return true;
 }
@@ -202,11 +211,8 @@ static void parked_hold(int self) {
                                                      memory_order_acquire, memory_order_relaxed))
             continue;
         stopped_thread *entry = entry_of(t->tid);
-        *entry = (stopped_thread){.tid = t->tid,
-                                  .sp = t->parked_sp,
-                                  .tp = t->parked_tp,
-                                  .parked = t,
-                                  .state = STATE_STOPPED};
+        *entry = (stopped_thread){.tid = t->tid, .state = STATE_STOPPED};
+        parked_note(entry, t);
         if (++world.count > world.room / 2) break;
     }
 }

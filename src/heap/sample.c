@@ -50,7 +50,8 @@ double ebb__sample_random(heap_thread *t) {
 
 /* Whole bytes up to the next point: n or more with a probability of e^(-n/rate). */
 static uint64_t sample_distance(heap_thread *t) {
-    return (uint64_t)(sample_minus_ln(1 - ebb__sample_random(t)) * (double)ebb__sample_rate);
+    double distance = sample_minus_ln(1 - ebb__sample_random(t)) * (double)ebb__sample_rate;
+    return distance < 0x1p62 ? (uint64_t)distance : (uint64_t)1 << 62;
 }
 
 /* Of another rate, or the thread's first: draws anew. */

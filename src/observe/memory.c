@@ -87,8 +87,8 @@ static void memory_threads(struct ebb_memory *out) {
     for (const heap_thread *t = ebb__threads; t; t = t->next)
         for (int i = 0; i < SLOTS; i++) {
             const slot *slot = &t->slots[i];
-            if (!slot->bin || slot->cursor >= slot->limit) continue;
-            uint64_t bytes = ebb__residency_in(slot->cursor, slot->limit);
+            if (!slot->bin || slot->cursor >= slot->end) continue;
+            uint64_t bytes = ebb__residency_in(slot->cursor, slot->end);
             out->live -= bytes;
             out->free_slots += bytes;
         }

@@ -111,6 +111,8 @@ static void frame_whole(frames *f, uint32_t length) {
         f->ended = true;
         return;
     }
+    f->broken = f->head[0] != FRAME_BEGIN || length < sizeof status;
+    if (f->broken) return;
     const char *type = f->small + sizeof status, *end = f->small + length;
     const char *name = memchr(type, 0, (size_t)(end - type));
     f->broken = !name || end[-1] != 0;
