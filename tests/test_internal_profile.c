@@ -109,7 +109,7 @@ static SITE void *make_last(size_t size) {
 static void **kept;
 static size_t kept_count;
 
-static void keep_start(size_t most) {
+static SITE void keep_start(size_t most) {
     kept = ebb_alloc(most * sizeof *kept);
     CHECK(kept != NULL);
     kept_count = 0;
