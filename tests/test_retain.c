@@ -241,7 +241,7 @@ TEST(each_kind_of_root_is_named) {
     CHECK(range[3] != NULL);
 }
 
-static _Thread_local hidden *kept_by_thread;
+static _Thread_local hidden *volatile kept_by_thread;
 static atomic_int stage;
 
 NOINLINE static hidden *hidden_list(int length) {

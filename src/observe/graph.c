@@ -41,6 +41,17 @@ static void span_reset(span *s) {
     if (s->extents) s->extents = 0;
 }
 
+/* What threads have claimed and not handed out is no object yet. */
+static void runs_forget(void) {
+    for (const heap_thread *t = ebb__threads; t; t = t->next)
+        for (int i = 0; i < SLOTS; i++) {
+            const slot *slot = &t->slots[i];
+            if (!slot->bin || !slot->span) continue;
+            for (uintptr_t at = slot->cursor; at < slot->limit; at += slot->bin->stride)
+                span_bit_clear(span_alloc_bits(slot->span), span_index(slot->span, at));
+        }
+}
+
 static size_t marks_bytes(int zone) {
     return (size_t)ebb__space.zones[zone].used_pages * BITMAP_BYTES;
 }
@@ -92,6 +103,7 @@ bool ebb__graph_open(graph *g, const snapshot *snap) {
         span_reset(s);
         g->numbers += s->count;
     }
+    runs_forget();
     ebb__mark_forked(); /* a cycle may be under way, its words in static data, its tables locked */
     ebb__extents_begin();
     return marks_open(g) && roots_number(g) && graph_tables(g);
