@@ -5,10 +5,12 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "exchange.h"
@@ -364,6 +366,36 @@ TEST(many_clients_beside_collections) {
         CHECK_EQ(ebb_collect(), 0);
     }
     for (int i = 0; i < 16; i++) CHECK_EQ(pthread_join(threads[i], NULL), 0);
+    runtime_remove();
+}
+
+static long processor_ms(void) {
+    struct timespec used;
+    CHECK_EQ(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used), 0);
+    return used.tv_sec * 1000 + used.tv_nsec / 1000000;
+}
+
+/* Somebody waits who cannot be accepted: the server does not ask again and again. */
+TEST(descriptors_that_are_out_come_back) {
+    static char reply[1 << 16];
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct rlimit files, none;
+    runtime_own();
+    CHECK_EQ(ebb_debug_serve(NULL), 0);
+    CHECK_EQ(client_get(socket_path, "/debug/ebb/", reply, sizeof reply), 200);
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", socket_path);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &files), 0);
+    none = files;
+    none.rlim_cur = 3;
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    CHECK(connect(fd, (struct sockaddr *)&address, sizeof address) == 0);
+    long before = processor_ms();
+    usleep(2000000);
+    CHECK(processor_ms() - before < 500);
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &files), 0);
+    close(fd);
+    CHECK_EQ(client_get(socket_path, "/debug/ebb/", reply, sizeof reply), 200);
     runtime_remove();
 }
 

@@ -174,9 +174,17 @@ static bool peer_is_allowed(int fd) {
     return peer.uid == geteuid() || peer.uid == 0;
 }
 
+/* Where there is no descriptor for who waits, or the program closed ours, it would be asked again
+ * at once, for ever. */
+static void accept_pause(void) {
+    enum { PAUSE_MS = 100 };
+    poll(NULL, 0, PAUSE_MS);
+}
+
 int ebb__os_socket_accept(int listening, uint64_t until_ns) {
     if (!socket_await(listening, POLLIN, until_ns)) return -1;
     int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) accept_pause();
     if (fd >= 0 && !peer_is_allowed(fd)) {
         close(fd);
         fd = -1;
