@@ -29,6 +29,14 @@ void ebb__series_start(void) {
     ebb__os_unlock(&series.lock);
 }
 
+void ebb__series_hold(void) {
+    ebb__os_lock(&series.lock);
+}
+
+void ebb__series_let(void) {
+    ebb__os_unlock(&series.lock);
+}
+
 /* --- Taking --------------------------------------------------------------------------------- */
 
 static uint64_t series_pause(void) {

@@ -200,9 +200,11 @@ static void *serve_thread(void *unused) {
 
 static void serve_fork_before(void) {
     ebb__os_lock(&serve.lock);
+    ebb__series_hold();
 }
 
 static void serve_fork_parent(void) {
+    ebb__series_let();
     ebb__os_unlock(&serve.lock);
 }
 
@@ -214,6 +216,7 @@ static void serve_fork_child(void) {
     }
     serve.listening = -1;
     serve.running = serve.http = false;
+    ebb__series_let();
     ebb__os_unlock(&serve.lock);
 }
 
