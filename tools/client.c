@@ -50,6 +50,15 @@ static int socket_open(const char *path) {
     return errno = error, -1;
 }
 
+/* Whether this user, root or the user of the process listens. In /tmp somebody else may have been
+ * there first. */
+static bool peer_is_right(int fd, unsigned uid) {
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return false;
+    return peer.uid == 0 || peer.uid == geteuid() || peer.uid == uid;
+}
+
 /* The n-th place where process pid of user uid may have its socket. False after the last. */
 static bool socket_place(int n, long pid, unsigned uid, char *path, size_t size) {
     const char *runtime = getenv("XDG_RUNTIME_DIR");
@@ -76,8 +85,9 @@ static int process_open(long pid) {
     int worst = ENOENT;
     for (int n = 0; socket_place(n, pid, process.st_uid, path, sizeof path); n++) {
         int fd = socket_open(path);
-        if (fd >= 0) return fd;
-        if (errno != ENOENT) worst = errno;
+        if (fd >= 0 && peer_is_right(fd, process.st_uid)) return fd;
+        if (fd >= 0) close(fd);
+        if (fd < 0 && errno != ENOENT) worst = errno;
     }
     if (worst == EACCES || worst == EPERM)
         return client_failed("process %ld belongs to another user", pid);
