@@ -5,6 +5,7 @@
 #include <ebb/ebb.h>
 #include <unistd.h>
 
+#include "../tools/command.h"
 #include "../tools/dom.h"
 
 /* --- Dominators against a slow reference ---------------------------------------------------- */
@@ -314,6 +315,27 @@ TEST(a_dump_that_broke_off_is_refused) {
     }
     CHECK(!read_bytes("not a dump, but text", 20, error, sizeof error));
     CHECK_STR(error, "this is no dump of a heap");
+}
+
+/* A list without end, of which one object is asked for. */
+TEST(a_long_chain_needs_no_deep_stack) {
+    enum { LONG = 300000 };
+    char address[32];
+    void **list = NULL;
+    for (int i = 0; i < LONG; i++) {
+        void **node = ebb_alloc(sizeof *node);
+        *node = list;
+        list = node;
+    }
+    void **last = list;
+    while (*last) last = *last;
+    tree = (trunk *)(void *)list;
+    snprintf(path, sizeof path, "/tmp/ebb-test-%d.ebbheap", (int)getpid());
+    CHECK_EQ(ebb_heap_dump(path), 0);
+    snprintf(address, sizeof address, "%p", (void *)last);
+    CHECK(freopen("/dev/null", "w", stdout) != NULL);
+    CHECK_EQ(command_dom.main(4, (char *[]){"dom", "--object", address, path, NULL}), 0);
+    remove(path);
 }
 
 TEST(a_file_that_cannot_be_written) {

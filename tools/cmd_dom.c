@@ -31,6 +31,8 @@ static const char dom_help[] =
     "  --limit N           objects of the export, those that retain most (100000)\n"
     "  --json              for programs\n";
 
+enum { CHAIN_MOST = 1000 };
+
 /* Nodes of the dominator tree that are of one kind and whose parents are of one group. */
 struct dom_group {
     uint32_t parent; /* 0: the top's own */
@@ -235,10 +237,9 @@ static void view_print(struct dom_view *v) {
 
 /* --- One object ----------------------------------------------------------------------------- */
 
-static void print_chain(const struct dom_view *v, uint32_t node) {
+static void print_chain(const struct dom_view *v, uint32_t node, uint32_t length) {
     char name[256], bytes[32];
-    if (v->d.idom[node] != v->d.top && v->d.idom[node] != DOMINATORS_NONE)
-        print_chain(v, v->d.idom[node]);
+    if (length > 1 && v->d.idom[node] != v->d.top) print_chain(v, v->d.idom[node], length - 1);
     printf("%15s  %s", dom_count(v->d.retained[node], bytes),
            dom_name(&v->d, node, name, sizeof name));
     if (node < v->dump.objects)
@@ -247,7 +248,7 @@ static void print_chain(const struct dom_view *v, uint32_t node) {
     printf("\n");
 }
 
-/* A chain of a million lists is cut in the middle: the ends say what there is to say. */
+/* Of a chain of a million, as lists have, the end is printed. */
 static int object_print(const struct dom_view *v, uint32_t node) {
     uint32_t length = 0;
     for (uint32_t n = node; n != DOMINATORS_NONE; n = v->d.idom[n]) length++;
@@ -255,12 +256,11 @@ static int object_print(const struct dom_view *v, uint32_t node) {
         printf("no root leads to it any more\n");
         return 0;
     }
-    if (length > 1000) {
-        printf("%u objects dominate it, one after the other; the last ones are:\n", length - 2);
-        for (uint32_t n = node; length > 1000; length--) n = v->d.idom[n];
-    }
+    if (length > CHAIN_MOST)
+        printf("%u objects and roots dominate it, one after the other; the last ones are:\n",
+               length - 2);
     printf("%15s  what dominates it, from the root on, and the object itself\n", "retains bytes");
-    print_chain(v, node);
+    print_chain(v, node, CHAIN_MOST);
     return 0;
 }
 
