@@ -288,7 +288,7 @@ static bool read_block(struct reading *r) {
     struct cursor c = {r->block, r->block + length, false};
     if (!r->begun && head[0] != 'I')
         return dump_wrong(r, "the first block is not what it should be");
-    if (head[0] == 'I') return read_info(r, &c);
+    if (head[0] == 'I' && !read_info(r, &c)) return false;
     while (c.at < c.end)
         if (!read_record(r, (char)head[0], &c, &object)) return false;
     if (c.past) return dump_wrong(r, "a record is cut off");
