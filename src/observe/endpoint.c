@@ -137,7 +137,7 @@ void ebb__reply_flush(reply *r) {
 
 void ebb__reply_write(reply *r, const void *bytes, size_t size) {
     ebb__assert(r->begun);
-    if (r->failed) return;
+    if (r->failed || size == 0) return;
     if (size > sizeof r->buffer - r->used) ebb__reply_flush(r);
     if (size >= sizeof r->buffer) {
         reply_pass(r, bytes, size);
