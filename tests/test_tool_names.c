@@ -2,6 +2,7 @@
  * tried by tests/observe/pprof.sh. docs/testing.md, "Profiles". */
 #include "test.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../tools/names.h"
@@ -119,6 +120,22 @@ static void profile_of(struct pprof *p, uintptr_t address) {
     location->address = address;
     location->mapping = PPROF_NONE;
     pprof_add_sample(p, &(uint32_t){0}, 1, &(int64_t){1});
+}
+
+/* Nobody writes to the pipe: who opened it to read would wait. */
+TEST(only_files_are_opened) {
+    struct names *n = names_begin();
+    struct names_frame frames[NAMES_FRAMES];
+    char fifo[64];
+    if (!n) SKIP("built without libdw");
+    snprintf(fifo, sizeof fifo, "/tmp/ebb-test-%d.fifo", (int)getpid());
+    CHECK_EQ(mkfifo(fifo, 0600), 0);
+    names_add_mapping(n, 0x1000, 0x2000, 0, fifo, NULL);
+    names_add_mapping(n, 0x3000, 0x4000, 0, "/dev/zero", NULL);
+    CHECK_EQ(names_find(n, 0x1800, frames, NAMES_FRAMES), 0);
+    CHECK_EQ(names_find(n, 0x3800, frames, NAMES_FRAMES), 0);
+    names_end(n);
+    CHECK_EQ(unlink(fifo), 0);
 }
 
 TEST(profiles_get_names) {

@@ -18,11 +18,13 @@
 # include <stdlib.h>
 # include <string.h>
 # include <strings.h>
+# include <sys/stat.h>
 # include <unistd.h>
 
 # include "intern.h"
 
 enum { NAMES_NEST = 16, NAMES_STRAY_BYTES = 4096, NAMES_ID_BYTES = 64 };
+enum { MODULE_OPEN = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY };
 
 /* Code from low up to high belongs to die, and to units[unit] in a list of units. */
 struct names_range {
@@ -121,16 +123,16 @@ static int module_open(const struct names *n, const char *path) {
     static const char gone[] = " (deleted)";
     char by[PATH_MAX], exe[PATH_MAX];
     size_t length = strlen(path);
-    if (n->pid <= 0) return open(path, O_RDONLY | O_CLOEXEC);
+    if (n->pid <= 0) return open(path, MODULE_OPEN);
     if (length >= sizeof gone && strcmp(path + length - (sizeof gone - 1), gone) == 0) {
         snprintf(by, sizeof by, "/proc/%d/exe", n->pid);
         ssize_t size = readlink(by, exe, sizeof exe);
         bool same = size == (ssize_t)length && memcmp(exe, path, length) == 0;
-        return same ? open(by, O_RDONLY | O_CLOEXEC) : -1;
+        return same ? open(by, MODULE_OPEN) : -1;
     }
     snprintf(by, sizeof by, "/proc/%d/root%s", n->pid, path);
-    int fd = open(by, O_RDONLY | O_CLOEXEC);
-    return fd >= 0 ? fd : open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(by, MODULE_OPEN);
+    return fd >= 0 ? fd : open(path, MODULE_OPEN);
 }
 
 /* Whether the file is the one that was mapped, as far as both say. */
@@ -172,9 +174,18 @@ static void module_list_units(struct names_module *m) {
     ranges_sort(&m->unit_ranges);
 }
 
+/* A profile may name anything: whoever opens a pipe or reads a terminal waits for it. */
+static int module_open_file(const struct names *n, const char *path) {
+    struct stat file;
+    int fd = module_open(n, path);
+    if (fd < 0 || (fstat(fd, &file) == 0 && S_ISREG(file.st_mode))) return fd;
+    close(fd);
+    return -1;
+}
+
 static void module_load(const struct names *n, struct names_module *m) {
     m->tried = true;
-    int fd = module_open(n, m->path);
+    int fd = module_open_file(n, m->path);
     if (fd < 0) return;
     m->dwfl = dwfl_begin(&names_callbacks);
     if (m->dwfl) {
