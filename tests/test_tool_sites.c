@@ -200,6 +200,39 @@ TEST(a_difference_has_the_error_of_what_changed) {
 
 /* --- JSON ----------------------------------------------------------------------------------- */
 
+/* What a hostile profile may hold: the end is looked at no further than it is kept. */
+TEST(endless_stacks_are_cut) {
+    enum { LONG = 1000000 };
+    struct pprof p;
+    struct sites s = {0};
+    uint32_t *stack = calloc(LONG, sizeof *stack);
+    heap_begin(&p, 1);
+    uint32_t location = LOCATION(&p, 1, "f");
+    struct pprof_line line = p.lines[0];
+    for (int i = 0; i < LONG; i++) {
+        *PPROF_ADD(&p, lines) = line;
+        p.locations[location].lines_count++;
+    }
+    pprof_add_sample(&p, stack, LONG, (int64_t[]){1, 1, 1, 1});
+    CHECK(sites_add(&s, &p, "inuse", 0));
+    CHECK_EQ(s.count, 1);
+    CHECK_EQ(s.at[0].frames_count, 1024);
+    sites_free(&s);
+    pprof_free(&p);
+    free(stack);
+}
+
+TEST(errors_are_numbers) {
+    struct pprof p;
+    struct sites s = {0};
+    heap_begin(&p, INT64_MAX);
+    heap_sample(&p, LOCATION(&p, 1, "f"), 1e9, 1);
+    CHECK(sites_add(&s, &p, "inuse", 0));
+    CHECK(isfinite(s.total[0].objects_variance) && isfinite(s.total[0].bytes_variance));
+    sites_free(&s);
+    pprof_free(&p);
+}
+
 TEST(strings_in_json) {
     static const char *const cases[][2] = {
         {"plain", "\"plain\""},

@@ -86,10 +86,10 @@ static struct site *site_of(struct sites *s, const struct pprof *p, const struct
                             const struct pprof_sample *sample) {
     uint32_t frames[SITES_DEPTH];
     size_t count = 0, first = 0;
-    for (uint32_t i = 0; i < sample->stack_count; i++) {
-        uint32_t location = p->stacks[sample->stack_at + i];
-        for (uint32_t k = table->at[location]; k < table->at[location + 1]; k++)
-            if (count < SITES_DEPTH) frames[count++] = table->texts[k];
+    for (uint32_t i = 0; i < sample->stack_count && count < SITES_DEPTH; i++) {
+        uint32_t at = table->at[p->stacks[sample->stack_at + i]];
+        uint32_t end = table->at[p->stacks[sample->stack_at + i] + 1];
+        while (at < end && count < SITES_DEPTH) frames[count++] = table->texts[at++];
     }
     while (first + 1 < count && site_is_ours(s, frames[first])) first++;
     bool fresh;
@@ -127,8 +127,7 @@ static double site_size(const struct pprof *p, const struct pprof_sample *sample
 /* The variance that an object of a size that was estimated adds to their number. */
 static double site_each(const struct pprof *p, double size) {
     if (p->period <= 1 || size <= 0) return 0;
-    double missed = exp(-size / (double)p->period);
-    return missed / (1 - missed);
+    return exp(-size / (double)p->period) / -expm1(-size / (double)p->period);
 }
 
 static struct sites_bucket *site_bucket(struct sites *s, uint32_t site, double size, double each) {
