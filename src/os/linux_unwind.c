@@ -8,10 +8,10 @@
 #include "threads.h"
 
 #include <dlfcn.h>
+#include <execinfo.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#include <unwind.h>
 
 const char *const ebb__os_unwinder_names[UNWINDERS] = {
     [UNWIND_LIBUNWIND] = "libunwind", [UNWIND_TABLES] = "backtrace", [UNWIND_FRAMES] = "fp"};
@@ -60,23 +60,10 @@ enum os_unwinder ebb__os_unwinder(enum os_unwinder wanted) {
 /* --- The three ways ----------------------------------------------------------------------------
  */
 
-struct unwind_call {
-    uintptr_t *pcs;
-    unsigned room, count;
-};
-
-static _Unwind_Reason_Code unwind_frame(struct _Unwind_Context *context, void *arg) {
-    struct unwind_call *call = arg;
-    uintptr_t pc = _Unwind_GetIP(context);
-    if (pc == 0 || call->count == call->room) return _URC_END_OF_STACK;
-    call->pcs[call->count++] = pc;
-    return _URC_NO_REASON;
-}
-
+/* The C library opens the compiler's at the first call: libebb needs the C library alone. */
 static unsigned unwind_by_tables(uintptr_t *pcs, unsigned room) {
-    struct unwind_call call = {pcs, room, 0};
-    _Unwind_Backtrace(unwind_frame, &call);
-    return call.count;
+    int n = backtrace((void **)pcs, (int)room);
+    return n > 0 ? (unsigned)n : 0;
 }
 
 /* A frame is {the caller's frame, return address}, and lies above the one that it called. Followed
