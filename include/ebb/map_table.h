@@ -175,7 +175,7 @@ typedef struct ebb__map_decl {
 /* What the library knows of a kind of map; shared by all maps of the kind, never freed. */
 typedef struct ebb__map_shape {
     ebb__map_form form;
-    const char *name; /* of the first declaration that looks so */
+    const char *name;                  /* of the first declaration that looks so */
     uint64_t (*hash)(const void *key); /* null unless EBB__HASH_USER */
     bool (*equal)(const void *a, const void *b);
     struct ebb__layout *slots, *key_box, *value_box; /* boxes: null where there are none */

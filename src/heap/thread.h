@@ -37,7 +37,7 @@ typedef struct heap_thread {
     uintptr_t parked_sp;      /* while parked: the stack is searched from here */
     void *parked_registers[128];
     uintptr_t parked_tp;
-    uintptr_t parked_alternate[2]; /* the alternate signal stack that it is on; 0, 0: none */
+    uintptr_t parked_alternate[2];       /* the alternate signal stack that it is on; 0, 0: none */
     uint64_t alloc_bytes, alloc_objects; /* runs claimed and large objects; the thread */
     size_t claimed;                      /* since the last sum was told to all; the thread */
     uint64_t sample_left;                /* bytes to claim up to the next sample: see sample.h */

@@ -33,7 +33,7 @@ int ebb_profile_write(const char *path) {
  */
 
 static _Atomic(uint32_t) written_asked; /* by signals; release, acquire by the service */
-static uint32_t written_last;        /* of those [the service thread] */
+static uint32_t written_last;           /* of those [the service thread] */
 static unsigned written_number;         /* likewise */
 
 static void written_signal(int signal) {
