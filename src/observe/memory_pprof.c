@@ -9,17 +9,6 @@
 
 enum { FRAME_RSS = 1, FRAME_HEAP, FRAME_EBB, FRAME_OUTSIDE, FRAME_CLASS /* the first of them */ };
 
-/* Fields of the format's messages. */
-enum {
-    PROFILE_OF_TYPE = 1,
-    PROFILE_OF_SAMPLE = 2,
-    PROFILE_OF_LOCATION = 4,
-    PROFILE_OF_FUNCTION = 5,
-    PROFILE_OF_STRING = 6,
-    PROFILE_OF_TIME = 9,
-    PROFILE_OF_SHOWN = 14
-};
-
 typedef struct rss_profile {
     meta_buffer out, part, inner;
     uint64_t frames; /* so far; the strings are one more, "" is the first */
@@ -35,15 +24,15 @@ static void rss_part(rss_profile *p, unsigned field) {
 /* Its number. */
 static uint64_t rss_frame(rss_profile *p, const char *name) {
     uint64_t number = ++p->frames;
-    ebb__pprof_bytes(&p->out, PROFILE_OF_STRING, name, strlen(name));
+    ebb__pprof_bytes(&p->out, PROFILE_STRING, name, strlen(name));
     ebb__pprof_number(&p->part, 1, number);
     ebb__pprof_number(&p->part, 2, number);
-    rss_part(p, PROFILE_OF_FUNCTION);
+    rss_part(p, PROFILE_FUNCTION);
     p->inner.used = 0;
     ebb__pprof_number(&p->inner, 1, number);
     ebb__pprof_number(&p->part, 1, number);
     ebb__pprof_bytes(&p->part, 4, p->inner.bytes, p->inner.used);
-    rss_part(p, PROFILE_OF_LOCATION);
+    rss_part(p, PROFILE_LOCATION);
     return number;
 }
 
@@ -55,7 +44,7 @@ static void rss_sample(rss_profile *p, uint64_t file, uint64_t frame, uint64_t a
     for (size_t i = 0; i < 4; i++)
         if (stack[i]) ebb__pprof_number(&p->part, 1, stack[i]);
     ebb__pprof_number(&p->part, 2, (uint64_t)bytes);
-    rss_part(p, PROFILE_OF_SAMPLE);
+    rss_part(p, PROFILE_SAMPLE);
 }
 
 static uint64_t rss_group(const memory_class *c) {
@@ -83,7 +72,7 @@ static void rss_class(rss_profile *p, const struct ebb_memory *m, const memory_c
 }
 
 static bool rss_make(rss_profile *p, const struct ebb_memory *m, const outside_list *list) {
-    ebb__pprof_bytes(&p->out, PROFILE_OF_STRING, "", 0);
+    ebb__pprof_bytes(&p->out, PROFILE_STRING, "", 0);
     rss_frame(p, "RSS");
     rss_frame(p, "Ebb's heap");
     rss_frame(p, "Ebb besides");
@@ -91,13 +80,13 @@ static bool rss_make(rss_profile *p, const struct ebb_memory *m, const outside_l
     for (const memory_class *c = ebb__memory_classes; c->name; c++) rss_frame(p, c->name);
     for (const memory_class *c = ebb__memory_classes; c->name; c++) rss_class(p, m, c, list);
     uint64_t strings = p->frames + 1;
-    ebb__pprof_bytes(&p->out, PROFILE_OF_STRING, "memory_space", 12);
-    ebb__pprof_bytes(&p->out, PROFILE_OF_STRING, "bytes", 5);
+    ebb__pprof_bytes(&p->out, PROFILE_STRING, "memory_space", 12);
+    ebb__pprof_bytes(&p->out, PROFILE_STRING, "bytes", 5);
     ebb__pprof_number(&p->part, 1, strings);
     ebb__pprof_number(&p->part, 2, strings + 1);
-    rss_part(p, PROFILE_OF_TYPE);
-    ebb__pprof_number(&p->out, PROFILE_OF_TIME, ebb__os_wall_ns());
-    ebb__pprof_number(&p->out, PROFILE_OF_SHOWN, strings);
+    rss_part(p, PROFILE_SAMPLE_TYPE);
+    ebb__pprof_number(&p->out, PROFILE_TIME, ebb__os_wall_ns());
+    ebb__pprof_number(&p->out, PROFILE_SHOWN, strings);
     return !p->out.failed;
 }
 

@@ -9,20 +9,6 @@
 #include "../os/tool.h"
 #include "../../include/ebb/ebb.h"
 
-enum pprof_field {
-    PROFILE_SAMPLE_TYPE = 1,
-    PROFILE_SAMPLE = 2,
-    PROFILE_MAPPING = 3,
-    PROFILE_LOCATION = 4,
-    PROFILE_STRING = 6,
-    PROFILE_TIME = 9,
-    PROFILE_DURATION = 10,
-    PROFILE_PERIOD_TYPE = 11,
-    PROFILE_PERIOD = 12,
-    PROFILE_COMMENT = 13,
-    PROFILE_SHOWN = 14,
-};
-
 typedef struct pprof_mapping {
     uintptr_t start, end, offset;
     uint64_t file, build; /* strings */

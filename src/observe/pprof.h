@@ -28,6 +28,22 @@ EBB__SHARED bool ebb__pprof_make(const pprof_source *source, meta_buffer *out);
  * addresses: one a line. */
 EBB__SHARED bool ebb__pprof_names(const char *addresses, size_t size, meta_buffer *out);
 
+/* Fields of the outermost message. */
+enum pprof_field {
+    PROFILE_SAMPLE_TYPE = 1,
+    PROFILE_SAMPLE = 2,
+    PROFILE_MAPPING = 3,
+    PROFILE_LOCATION = 4,
+    PROFILE_FUNCTION = 5,
+    PROFILE_STRING = 6,
+    PROFILE_TIME = 9,
+    PROFILE_DURATION = 10,
+    PROFILE_PERIOD_TYPE = 11,
+    PROFILE_PERIOD = 12,
+    PROFILE_COMMENT = 13,
+    PROFILE_SHOWN = 14,
+};
+
 /* A number, or bytes, as a field of a message in this format: for who writes profiles of other
  * things. */
 EBB__SHARED void ebb__pprof_number(meta_buffer *b, unsigned field, uint64_t value);
