@@ -10,6 +10,7 @@
 #include "os/linux_dirty.c"
 #include "os/linux_process.c"
 #include "os/linux_socket.c"
+#include "os/linux_text.c"
 #include "os/linux_memory.c"
 #include "os/linux_probes.c"
 #include "os/linux_threads.c"

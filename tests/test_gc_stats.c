@@ -5,20 +5,20 @@
 #include <ebb/heap.h>
 #include <ebb/stats.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "load.h"
 #include "modes.h"
 #include "probe.h"
 #include "test.h"
 
 #define MIB ((size_t)1 << 20)
 
-static void *held[20000];
+static void *held[LOAD_HELD];
 
 /* --- Equations ------------------------------------------------------------------------------ */
 
@@ -56,31 +56,12 @@ TEST(before_the_first_allocation) {
     CHECK_EQ(ebb_cycles(), 0);
 }
 
-static void stats_step(uint64_t *state) {
-    size_t at = test_random_below(state, 20000);
-    size_t size = test_random_below(state, test_random_below(state, 50) ? 500 : 200000);
-    switch (test_random_below(state, 8)) {
-    case 0:
-        held[at] = NULL;
-        break;
-    case 1:
-        if (ebb_base_of(held[at]) == held[at]) CHECK_EQ(ebb_free(held[at]), 0);
-        held[at] = NULL;
-        break;
-    case 2:
-        held[at] = ebb_resize(held[at], size);
-        break;
-    default:
-        held[at] = size % 2 ? ebb_alloc(size) : ebb_alloc_data(size);
-    }
-}
-
 TEST(the_equations_hold_at_every_step) {
     uint64_t state = test_seed();
     struct ebb_stats before, after;
     stats_check(&before);
     for (size_t i = 0; i < 20000 * test_scale(); i++) {
-        stats_step(&state);
+        load_step(held, &state);
         if (test_random_below(&state, 20) == 0) {
             stats_check(&after);
             stats_check_order(&before, &after);
@@ -92,28 +73,11 @@ TEST(the_equations_hold_at_every_step) {
     modes_steps(20000 * test_scale());
 }
 
-static atomic_bool load_end;
-
-static void *load_body(void *arg) {
-    uint64_t state = test_seed() + (uintptr_t)arg;
-    void *mine[500] = {0};
-    while (!atomic_load(&load_end)) {
-        size_t size = test_random_below(&state, test_random_below(&state, 50) ? 500 : 200000);
-        void **slot = &mine[test_random_below(&state, 500)];
-        if (*slot && test_random_below(&state, 4) == 0) CHECK_EQ(ebb_free(*slot), 0);
-        *slot = size % 2 ? ebb_alloc(size) : ebb_alloc_data(size);
-    }
-    __asm__ volatile("" : : "r"(mine) : "memory");
-    return NULL;
-}
-
 TEST(the_equations_hold_under_load) {
-    pthread_t threads[4];
+    struct load load = {0};
     struct ebb_stats before, after;
     stats_check(&before);
-    for (uintptr_t i = 0; i < 4; i++) {
-        CHECK_EQ(pthread_create(&threads[i], NULL, load_body, (void *)(i + 1)), 0);
-    }
+    load_start(&load);
     for (size_t i = 0; i < 1000 * test_scale(); i++) {
         stats_check(&after);
         stats_check_order(&before, &after);
@@ -122,8 +86,7 @@ TEST(the_equations_hold_under_load) {
         if (i % 300 == 0) ebb_release();
     }
     modes_steps(after.alloc_objects);
-    atomic_store(&load_end, true);
-    for (size_t i = 0; i < 4; i++) CHECK_EQ(pthread_join(threads[i], NULL), 0);
+    load_stop(&load);
     stats_check(&after);
 }
 
@@ -172,7 +135,7 @@ TEST(all_that_was_allocated_is_live_or_freed) {
     struct ebb_stats stats;
     uint64_t state = test_seed();
     for (int round = 0; round < 5; round++) {
-        for (size_t i = 0; i < 30000; i++) stats_step(&state);
+        for (size_t i = 0; i < 30000; i++) load_step(held, &state);
         probe_collect();
         stats_check(&stats);
         CHECK_EQ(stats.alloc_objects - stats.freed_objects, stats.live_objects);
@@ -319,7 +282,7 @@ TEST(mapped_is_what_the_system_says) {
     maps_check("before the first allocation");
     held[0] = ebb_alloc(1);
     maps_check("after it");
-    for (size_t i = 0; i < 20000; i++) stats_step(&state);
+    for (size_t i = 0; i < 20000; i++) load_step(held, &state);
     maps_check("after random steps");
     for (size_t i = 0; i < 50; i++) held[i] = ebb_alloc_data(4 * MIB);
     maps_check("after large objects");

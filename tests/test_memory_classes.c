@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "load.h"
 #include "memory_look.h"
 #include "modes.h"
 
@@ -373,27 +374,10 @@ TEST(metadata) {
 
 /* --- At any moment -------------------------------------------------------------------------- */
 
-static void memory_step(uint64_t *state) {
-    size_t at = test_random_below(state, 20000);
-    size_t size = test_random_below(state, test_random_below(state, 50) ? 500 : 200000);
-    switch (test_random_below(state, 8)) {
-    case 0:
-        held[at] = NULL;
-        break;
-    case 1:
-        if (ebb_base_of(held[at]) == held[at]) CHECK_EQ(ebb_free(held[at]), 0);
-        held[at] = NULL;
-        break;
-    default:
-        held[at] = size % 2 ? ebb_alloc(size) : ebb_alloc_data(size);
-        if (held[at] && size) memset(held[at], 1, test_random_below(state, size) + 1);
-    }
-}
-
 TEST(adds_up_at_every_step) {
     uint64_t state = test_seed();
     for (size_t i = 0; i < 30000 * test_scale(); i++) {
-        memory_step(&state);
+        load_step(held, &state);
         if (test_random_below(&state, 200) == 0) look_take(&after);
         if (test_random_below(&state, 2000) == 0) CHECK_EQ(ebb_collect(), 0);
         if (test_random_below(&state, 5000) == 0) ebb_release();
@@ -401,40 +385,24 @@ TEST(adds_up_at_every_step) {
     modes_steps(30000 * test_scale());
 }
 
-static atomic_bool load_end;
-
-static void *load_body(void *arg) {
-    uint64_t state = test_seed() + (uintptr_t)arg;
-    void *mine[500] = {0};
-    while (!atomic_load(&load_end)) {
-        size_t size = test_random_below(&state, test_random_below(&state, 50) ? 500 : 200000);
-        void **slot = &mine[test_random_below(&state, 500)];
-        if (*slot && test_random_below(&state, 4) == 0) CHECK_EQ(ebb_free(*slot), 0);
-        *slot = size % 2 ? ebb_alloc(size) : ebb_alloc_data(size);
-        free(malloc(size));
-    }
-    __asm__ volatile("" : : "r"(mine) : "memory");
-    return NULL;
-}
-
 TEST(adds_up_under_load) {
-    pthread_t threads[4];
-    for (uintptr_t i = 0; i < 4; i++)
-        CHECK_EQ(pthread_create(&threads[i], NULL, load_body, (void *)(i + 1)), 0);
+    struct load load = {0};
+    load_start(&load);
     for (size_t i = 0; i < 200 * test_scale(); i++) {
         look_take(&after);
         if (i % 20 == 0) CHECK_EQ(ebb_collect(), 0);
         if (i % 60 == 0) ebb_release();
     }
     modes_steps(200 * test_scale());
-    atomic_store(&load_end, true);
-    for (size_t i = 0; i < 4; i++) CHECK_EQ(pthread_join(threads[i], NULL), 0);
+    load_stop(&load);
 }
+
+static atomic_bool looking_end;
 
 static void *looking_body(void *unused) {
     (void)unused;
     struct ebb_memory m;
-    while (!atomic_load(&load_end)) look_take(&m);
+    while (!atomic_load(&looking_end)) look_take(&m);
     return NULL;
 }
 
@@ -465,9 +433,9 @@ TEST(several_look_at_once) {
         look_take(&after);
         struct ebb_stats stats;
         ebb_stats(&stats);
-        memory_step(&(uint64_t){(uint64_t)i});
+        load_step(held, &(uint64_t){(uint64_t)i});
     }
-    atomic_store(&load_end, true);
+    atomic_store(&looking_end, true);
     for (size_t i = 0; i < 4; i++) CHECK_EQ(pthread_join(threads[i], NULL), 0);
 }
 

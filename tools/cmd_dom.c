@@ -9,6 +9,7 @@
 #include "intern.h"
 #include "json.h"
 #include "names.h"
+#include "table.h"
 
 static const char dom_help[] =
     "Example:\n"
@@ -141,19 +142,6 @@ static void view_sort(struct dom_view *v) {
 
 /* --- Printing ------------------------------------------------------------------------------- */
 
-/* "12,345" */
-static const char *dom_count(uint64_t n, char room[32]) {
-    char digits[24];
-    int length = snprintf(digits, sizeof digits, "%llu", (unsigned long long)n);
-    char *to = room;
-    for (int i = 0; i < length; i++) {
-        if (i > 0 && (length - i) % 3 == 0) *to++ = ',';
-        *to++ = digits[i];
-    }
-    *to = 0;
-    return room;
-}
-
 static void print_site(const struct dom_view *v, uint32_t site) {
     const struct heapdump_site *s = site < v->dump.site_count ? &v->dump.sites[site] : NULL;
     if (!site || !s || s->count == 0) return;
@@ -174,9 +162,9 @@ static bool group_shown(const struct dom_view *v, const struct dom_group *g, uin
 }
 
 static void print_group(const struct dom_view *v, const struct dom_group *g, uint32_t depth) {
-    char bytes[32], objects[32], name[256];
-    printf("%15s %5.1f%% %13s  %*s%s", dom_count(g->retained, bytes), group_share(v, g),
-           dom_count(g->objects, objects), (int)(2 * depth), "",
+    char name[256];
+    printf("%15s %5.1f%% %13s  %*s%s", text_count(g->retained), group_share(v, g),
+           text_count(g->objects), (int)(2 * depth), "",
            dom_name(&v->d, g->node, name, sizeof name));
     if (g->objects == 1 && g->node < v->dump.objects)
         printf(" 0x%llx", (unsigned long long)heapdump_address(&v->dump, g->node));
@@ -212,10 +200,9 @@ static void print_below(const struct dom_view *v, uint32_t group, uint32_t depth
 }
 
 static void print_head(const struct dom_view *v) {
-    char objects[32], bytes[32], edges[32];
     printf("heap of process %llu: %s objects, %s bytes, %s references\n\n",
-           (unsigned long long)v->dump.pid, dom_count(v->dump.objects, objects),
-           dom_count(v->dump.bytes, bytes), dom_count(v->dump.edge_count, edges));
+           (unsigned long long)v->dump.pid, text_count(v->dump.objects), text_count(v->dump.bytes),
+           text_count(v->dump.edge_count));
     printf("%15s %6s %13s  what returns if this is cut\n", "bytes", "", "objects");
 }
 
@@ -238,10 +225,9 @@ static void view_print(struct dom_view *v) {
 /* --- One object ----------------------------------------------------------------------------- */
 
 static void print_chain(const struct dom_view *v, uint32_t node, uint32_t length) {
-    char name[256], bytes[32];
+    char name[256];
     if (length > 1 && v->d.idom[node] != v->d.top) print_chain(v, v->d.idom[node], length - 1);
-    printf("%15s  %s", dom_count(v->d.retained[node], bytes),
-           dom_name(&v->d, node, name, sizeof name));
+    printf("%15s  %s", text_count(v->d.retained[node]), dom_name(&v->d, node, name, sizeof name));
     if (node < v->dump.objects)
         printf(" 0x%llx, %llu bytes", (unsigned long long)heapdump_address(&v->dump, node),
                (unsigned long long)heapdump_size(&v->dump, node));

@@ -94,18 +94,7 @@ struct gate_call {
     bool parked; /* it waits for the loader where no signal reaches it */
 };
 
-static void gate_enter(void) {
-    for (;;) {
-        atomic_fetch_add(&gate_inside, 1);
-        uint32_t forking = atomic_load(&gate_forking);
-        if (forking == 0) return;
-        atomic_fetch_sub(&gate_inside, 1);
-        ebb__os_wake(&gate_inside, true);
-        ebb__os_wait(&gate_forking, forking, 10000000);
-    }
-}
-
-static void gate_leave(void) {
+void ebb__loader_leave(void) {
     atomic_fetch_sub(&gate_inside, 1);
     if (atomic_load(&gate_forking)) ebb__os_wake(&gate_inside, true);
 }
@@ -113,16 +102,15 @@ static void gate_leave(void) {
 bool ebb__loader_try(void) {
     atomic_fetch_add(&gate_inside, 1);
     if (atomic_load(&gate_forking) == 0) return true;
-    gate_leave();
+    ebb__loader_leave();
     return false;
 }
 
 void ebb__loader_enter(void) {
-    gate_enter();
-}
-
-void ebb__loader_leave(void) {
-    gate_leave();
+    while (!ebb__loader_try()) {
+        uint32_t forking = atomic_load(&gate_forking);
+        if (forking) ebb__os_wait(&gate_forking, forking, 10000000);
+    }
 }
 
 static void gate_locked(void *arg) {
@@ -139,11 +127,11 @@ static void gate_pass(uintptr_t sp, void (*fn)(uintptr_t sp, void *arg), void *a
     struct gate_call call = {.fn = fn, .arg = arg, .sp = sp};
     int cancel = ebb__os_cancel_defer(); /* or a thread would go with the locks */
     do {
-        gate_enter();
+        ebb__loader_enter();
         call.parked = ebb__os_signals_late() && ebb__self;
         if (call.parked) ebb_blocking_begin();
         ebb__os_with_segments(&ebb__cycle_segments, gate_locked, &call);
-        gate_leave();
+        ebb__loader_leave();
     } while (call.again);
     ebb__os_cancel_restore(cancel);
 }
@@ -370,9 +358,9 @@ static void hints_listed(void *unused) {
 
 static void hints_list(void) {
     if (!ebb__os_trylock(&hints.lock)) return;
-    gate_enter();
+    ebb__loader_enter();
     ebb__os_with_segments(&hints.segments, hints_listed, NULL);
-    gate_leave();
+    ebb__loader_leave();
     ebb__os_unlock(&hints.lock);
 }
 

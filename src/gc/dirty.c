@@ -35,13 +35,14 @@ bool ebb__dirty_in_force(void) {
     return dirty.mode != DIRTY_OFF;
 }
 
-bool ebb__dirty_wanted(void) {
-    return (dirty.started ? dirty.mode : ebb__settings.dirty) != DIRTY_OFF;
-}
-
 enum dirty_mode ebb__dirty_mode(const char **why) {
     *why = dirty.why ? dirty.why : "";
     return dirty.started ? dirty.mode : ebb__settings.dirty;
+}
+
+bool ebb__dirty_wanted(void) {
+    const char *why;
+    return ebb__dirty_mode(&why) != DIRTY_OFF;
 }
 
 /* On the first cycle, not at the start: programs that never collect do not pay for it. */

@@ -5,6 +5,7 @@
 #include "why.h"
 #include "../offheap/offheap.h"
 #include "../os/child.h"
+#include "size.h"
 
 /* --- Words ---------------------------------------------------------------------------------- */
 
@@ -23,13 +24,10 @@ static const char *why_count(uint64_t n, char room[32]) {
 
 /* "12,345 bytes (12.1 KiB)" */
 static const char *why_bytes(uint64_t bytes, char room[64]) {
-    static const char *const units[] = {"KiB", "MiB", "GiB", "TiB"};
     char count[32];
-    double n = (double)bytes / 1024;
-    size_t unit = 0;
-    while (n >= 1024 && unit < 3) n /= 1024, unit++;
     int length = snprintf(room, 64, "%s bytes", why_count(bytes, count));
-    if (bytes >= KIB) snprintf(room + length, 64 - (size_t)length, " (%.1f %s)", n, units[unit]);
+    if (bytes >= KIB)
+        snprintf(room + length, 64 - (size_t)length, " (%s)", ebb__size_text((int64_t)bytes).text);
     return room;
 }
 

@@ -7,8 +7,8 @@
  * "Address space". */
 #include "os.h"
 #include "memory.h"
+#include "linux_text.h"
 
-#include <fcntl.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -157,13 +157,7 @@ size_t ebb__os_peek(void *to, uintptr_t from, size_t size) {
 
 size_t ebb__os_rss(void) {
     char text[128];
-    int fd = open("/proc/thread-self/statm", O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return 0;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0) return 0;
-    text[n] = 0;
-    char *second = strchr(text, ' ');
+    const char *second = strchr(ebb__linux_text("/proc/thread-self/statm", text, sizeof text), ' ');
     return second ? strtoul(second, NULL, 10) * ebb__os_page_size() : 0;
 }
 

@@ -5,6 +5,7 @@
  * locks and ours; none is needed for a child that calls nothing, and with the world stopped some of
  * them would never be given back. Without an exit signal, so that the program is not told. */
 #include "child.h"
+#include "linux_text.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -127,15 +128,6 @@ int ebb__os_child_end(os_child *child) {
 /* --- The room that is left ---------------------------------------------------------------------
  */
 
-/* Reads a small file; "" when it is not there. */
-static const char *child_file(const char *path, char *text, size_t size) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? 0 : read(fd, text, size - 1);
-    if (fd >= 0) close(fd);
-    text[n > 0 ? n : 0] = 0;
-    return text;
-}
-
 /* The number after a name, in a text of lines; or otherwise. */
 static size_t child_number(const char *text, const char *name, size_t otherwise) {
     const char *at = strstr(text, name);
@@ -150,12 +142,12 @@ static size_t group_left(const char *group, const char *limit_name, const char *
                          const char *files_name) {
     char path[512], text[4096];
     snprintf(path, sizeof path, "%s/%s", group, limit_name);
-    size_t limit = child_number(child_file(path, text, sizeof text), "", SIZE_MAX);
+    size_t limit = child_number(ebb__linux_text(path, text, sizeof text), "", SIZE_MAX);
     if (limit >= (size_t)1 << 60) return SIZE_MAX;
     snprintf(path, sizeof path, "%s/%s", group, used_name);
-    size_t used = child_number(child_file(path, text, sizeof text), "", 0);
+    size_t used = child_number(ebb__linux_text(path, text, sizeof text), "", 0);
     snprintf(path, sizeof path, "%s/memory.stat", group);
-    size_t files = child_number(child_file(path, text, sizeof text), files_name, 0);
+    size_t files = child_number(ebb__linux_text(path, text, sizeof text), files_name, 0);
     used -= min_size(used, files);
     return limit - min_size(limit, used);
 }
@@ -180,7 +172,7 @@ static size_t groups_left(const char *mount, char *name, bool first) {
 static size_t cgroup_left(void) {
     char text[4096];
     size_t left = SIZE_MAX;
-    child_file("/proc/self/cgroup", text, sizeof text);
+    ebb__linux_text("/proc/self/cgroup", text, sizeof text);
     for (char *line = text, *next; *line; line = next) {
         next = line + strcspn(line, "\n");
         if (*next) *next++ = 0;
@@ -197,7 +189,7 @@ static size_t cgroup_left(void) {
 
 size_t ebb__os_memory_left(const char **whose) {
     char text[2048];
-    size_t system = child_number(child_file("/proc/meminfo", text, sizeof text),
+    size_t system = child_number(ebb__linux_text("/proc/meminfo", text, sizeof text),
                                  "MemAvailable:", SIZE_MAX / KIB);
     size_t swap = child_number(text, "SwapFree:", 0);
     system = system < SIZE_MAX / KIB ? (system + swap) * KIB : SIZE_MAX;
@@ -208,7 +200,7 @@ size_t ebb__os_memory_left(const char **whose) {
 
 size_t ebb__os_child_bytes(void) {
     char text[2048];
-    child_file("/proc/self/smaps_rollup", text, sizeof text);
+    ebb__linux_text("/proc/self/smaps_rollup", text, sizeof text);
     return (child_number(text, "Private_Dirty:", 0) + child_number(text, "Private_Clean:", 0)) *
            KIB;
 }
@@ -234,26 +226,21 @@ static bool mapping_parse(char *line, os_mapping *m) {
     return true;
 }
 
+struct mappings_call {
+    void (*visit)(const os_mapping *mapping, void *arg);
+    void *arg;
+};
+
+static bool mappings_line(char *line, void *arg) {
+    const struct mappings_call *call = arg;
+    os_mapping m;
+    if (mapping_parse(line, &m)) call->visit(&m, call->arg);
+    return true;
+}
+
 bool ebb__os_mappings_each(void (*visit)(const os_mapping *mapping, void *arg), void *arg) {
-    char buffer[8192];
-    size_t kept = 0;
-    ssize_t n = -1;
-    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return false;
-    while ((n = read(fd, buffer + kept, sizeof buffer - 1 - kept)) > 0) {
-        size_t have = kept + (size_t)n;
-        char *line = buffer, *newline;
-        while ((newline = memchr(line, '\n', have - (size_t)(line - buffer))) != NULL) {
-            os_mapping m;
-            *newline = 0;
-            if (mapping_parse(line, &m)) visit(&m, arg);
-            line = newline + 1;
-        }
-        kept = have - (size_t)(line - buffer);
-        memmove(buffer, line, kept);
-    }
-    close(fd);
-    return n == 0;
+    struct mappings_call call = {visit, arg};
+    return ebb__linux_lines("/proc/self/maps", mappings_line, &call);
 }
 
 /* --- Files ---------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
  * is told by parts of a mapping is told by pages. */
 #include "memory.h"
 #include "linux_scan.h"
+#include "linux_text.h"
 
 #include <fcntl.h>
 #include <malloc.h>
@@ -159,11 +160,12 @@ typedef struct smaps_reader {
     void *arg;
 } smaps_reader;
 
-static void smaps_take(smaps_reader *r, char *line) {
+static bool smaps_take(char *line, void *reader) {
+    smaps_reader *r = reader;
     os_area next;
     if (!smaps_begin(line, &next)) {
         smaps_line(line, &r->now);
-        return;
+        return true;
     }
     if (r->begun) r->visit(&r->now, r->arg);
     r->begun = true;
@@ -172,28 +174,13 @@ static void smaps_take(smaps_reader *r, char *line) {
     memcpy(r->name, next.name, length);
     r->name[length] = 0;
     r->now.name = r->name;
+    return true;
 }
 
 static bool smaps_read(const char *path, smaps_reader *r) {
-    char buffer[8192];
-    size_t kept = 0;
-    ssize_t n;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return false;
-    while ((n = read(fd, buffer + kept, sizeof buffer - 1 - kept)) > 0) {
-        size_t have = kept + (size_t)n;
-        char *line = buffer, *newline;
-        while ((newline = memchr(line, '\n', have - (size_t)(line - buffer))) != NULL) {
-            *newline = 0;
-            smaps_take(r, line);
-            line = newline + 1;
-        }
-        kept = have - (size_t)(line - buffer);
-        memmove(buffer, line, kept);
-    }
-    close(fd);
+    bool whole = ebb__linux_lines(path, smaps_take, r);
     if (r->begun) r->visit(&r->now, r->arg);
-    return n == 0 && r->begun;
+    return whole && r->begun;
 }
 
 /* The process's own list reads as none when its first thread has ended: then by way of this one. */
@@ -298,11 +285,7 @@ size_t ebb__os_pages_each(const os_pages *pages, uintptr_t start, uintptr_t end,
 uintptr_t ebb__os_thread_stack(int tid) {
     char path[64], text[256], *last[2] = {NULL, NULL};
     snprintf(path, sizeof path, "/proc/self/task/%d/syscall", tid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return 0;
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    text[n > 0 ? n : 0] = 0;
+    ebb__linux_text(path, text, sizeof text);
     for (char *at = strchr(text, ' '); at; at = strchr(at + 1, ' ')) {
         last[0] = last[1];
         last[1] = at;

@@ -1,20 +1,11 @@
 /* linux_process.c - what /proc says of the process as a whole. docs/design.md, "Metrics". */
 #include "process.h"
+#include "linux_text.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
-
-/* The text of a file in /proc, cut at the buffer's end; "" when it is not there. */
-static const char *process_read(const char *path, char *text, size_t size) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, text, size - 1) : 0;
-    if (fd >= 0) close(fd);
-    text[n > 0 ? n : 0] = 0;
-    return text;
-}
 
 static uint64_t process_fds(void) {
     uint64_t count = 0;
@@ -28,7 +19,7 @@ static uint64_t process_fds(void) {
 /* The twentieth field after the name in parentheses: the start, in ticks since the boot. */
 static uint64_t process_start_ns(void) {
     char text[1024];
-    const char *at = strrchr(process_read("/proc/self/stat", text, sizeof text), ')');
+    const char *at = strrchr(ebb__linux_text("/proc/self/stat", text, sizeof text), ')');
     for (int field = 0; at && field < 20; field++) at = strchr(at + 1, ' ');
     struct timespec since_boot;
     if (!at || clock_gettime(CLOCK_BOOTTIME, &since_boot) != 0) return 0;
@@ -44,7 +35,7 @@ void ebb__os_process(os_process *out) {
     *out = (os_process){0};
     uint64_t page = ebb__os_page_size();
     out->virtual_bytes =
-        strtoull(process_read("/proc/thread-self/statm", text, sizeof text), &end, 10) * page;
+        strtoull(ebb__linux_text("/proc/thread-self/statm", text, sizeof text), &end, 10) * page;
     out->resident_bytes = strtoull(end, NULL, 10) * page;
     if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu) == 0)
         out->cpu_ns = (uint64_t)cpu.tv_sec * 1000000000u + (uint64_t)cpu.tv_nsec;

@@ -5,6 +5,7 @@
  * Thread-local storage of any thread is found through its thread pointer and glibc's dynamic thread
  * vector, whose form libthread_db relies on too. See docs/design.md, "Roots". */
 #include "threads.h"
+#include "linux_text.h"
 
 #include <fcntl.h>
 #include <link.h>
@@ -12,7 +13,6 @@
 #include <signal.h>
 #include <sys/auxv.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
 #if defined(__SANITIZE_THREAD__)
 # define TSAN_BUILD 1
@@ -142,16 +142,6 @@ int ebb__os_threads(int *tids, int max) {
     return bytes < 0 ? EBB_ESYSTEM : count;
 }
 
-/* The text of a small file in /proc, cut at the buffer's end. False when it is not there. */
-static bool proc_read(const char *path, char *text, size_t size) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return false;
-    ssize_t n = read(fd, text, size - 1);
-    close(fd);
-    text[n > 0 ? n : 0] = 0;
-    return n > 0;
-}
-
 static const char *proc_field(const char *text, const char *name) {
     const char *at = strstr(text, name);
     return at ? at + strlen(name) : "";
@@ -162,7 +152,7 @@ static const char *proc_field(const char *text, const char *name) {
 static bool proc_kernel_worker(int tid) {
     char path[64], text[512];
     snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
-    if (!proc_read(path, text, sizeof text)) return false;
+    if (!*ebb__linux_text(path, text, sizeof text)) return false;
     const char *at = strrchr(text, ')');
     for (int field = 0; at && field < 7; field++) at = strchr(at + 1, ' ');
     return at && (strtoul(at, NULL, 10) & (0x10 | 0x4000)) != 0;
@@ -174,7 +164,7 @@ static bool tool_thread(int tid) {
     char path[64], text[256];
     if (!TSAN_BUILD) return false;
     snprintf(path, sizeof path, "/proc/self/task/%d/syscall", tid);
-    if (!proc_read(path, text, sizeof text)) return false;
+    if (!*ebb__linux_text(path, text, sizeof text)) return false;
     long call = strtol(text, NULL, 10);
     return call == SYS_nanosleep || call == SYS_clock_nanosleep;
 }
@@ -184,7 +174,7 @@ enum os_silence ebb__os_silence(int tid, int signal, char *name, size_t name_siz
     snprintf(path, sizeof path, "/proc/self/task/%d/status", tid);
     name[0] = 0;
     errno = 0;
-    if (!proc_read(path, text, sizeof text))
+    if (!*ebb__linux_text(path, text, sizeof text))
         return errno == ENOENT || errno == ESRCH ? OS_SILENCE_GONE : OS_SILENCE_UNKNOWN;
     const char *state = proc_field(text, "State:\t");
     if (*state == 'Z' || *state == 'X') return OS_SILENCE_GONE;
@@ -336,7 +326,7 @@ bool ebb__os_ranges_add(os_ranges *list, uintptr_t start, uintptr_t end) {
 }
 
 /* One line of /proc/self/maps: "start-end rwxp …". */
-static bool mapping_add(os_ranges *list, const char *line) {
+static bool mapping_add(char *line, void *list) {
     char *at;
     uintptr_t start = strtoul(line, &at, 16);
     if (*at != '-') return true;
@@ -346,26 +336,8 @@ static bool mapping_add(os_ranges *list, const char *line) {
 }
 
 static bool mappings_read(const char *path, os_ranges *list) {
-    char buffer[8192];
-    size_t kept = 0;
-    ssize_t n = -1;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return false;
     list->count = 0;
-    bool good = true;
-    while (good && (n = read(fd, buffer + kept, sizeof buffer - 1 - kept)) > 0) {
-        size_t have = kept + (size_t)n;
-        buffer[have] = 0;
-        char *line = buffer, *newline;
-        while (good && (newline = memchr(line, '\n', have - (size_t)(line - buffer))) != NULL) {
-            good = mapping_add(list, line);
-            line = newline + 1;
-        }
-        kept = have - (size_t)(line - buffer);
-        memmove(buffer, line, kept);
-    }
-    close(fd);
-    return good && n == 0 && list->count > 0;
+    return ebb__linux_lines(path, mapping_add, list) && list->count > 0;
 }
 
 /* The process's mappings read as none when its first thread has ended: then by way of this one. */

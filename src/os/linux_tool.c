@@ -3,6 +3,7 @@
  * Input and output are files in memory and not pipes: nobody has to read and write at once, and a
  * program that ends early causes no SIGPIPE. */
 #include "tool.h"
+#include "child.h"
 
 #include <elf.h>
 #include <fcntl.h>
@@ -92,14 +93,7 @@ static int filter_file(void) {
 }
 
 static bool filter_give(int file, const char *bytes, size_t size) {
-    while (size > 0) {
-        ssize_t n = write(file, bytes, size);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return false;
-        bytes += n;
-        size -= (size_t)n;
-    }
-    return lseek(file, 0, SEEK_SET) == 0;
+    return ebb__os_file_write(file, bytes, size) && lseek(file, 0, SEEK_SET) == 0;
 }
 
 static bool filter_take(int file, os_output *output) {

@@ -4,27 +4,14 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 source scripts/counting.bash
+source tests/observe/planting.bash
+source tests/observe/saying.bash
 
 build=${EBB_BUILD:-build/release}
 ebb=$build/ebb
 runtime=$scratch/runtime
 mkdir -p "$runtime"
 export XDG_RUNTIME_DIR=$runtime
-
-# planted NAME [argument …]: starts the program, and waits until it is ready. Sets $pid.
-planted() {
-    local program=$scratch/$1 line
-    cc -std=gnu11 -O1 -g -Wall -Wextra -Iinclude "tests/observe/planted_$1.c" "$build/libebb.a" \
-        -pthread -lm -ldl -o "$program" || return 1
-    coproc held { exec "$program" "${@:2}" 2>"$scratch/errors"; }
-    pid=$held_PID
-    read -r -t 60 line <&"${held[0]}" && [ "$line" = ready ]
-}
-
-unplant() {
-    kill "$pid" 2>/dev/null
-    wait "$pid" 2>/dev/null
-}
 
 # The bytes of a class as `ebb rss` prints them.
 class_bytes() {
@@ -42,14 +29,6 @@ adds_up() {
          $5 == "%" { sum += $1 } $5 == "%" && $6 == "unexplained" { rest = $1 < 0 ? -$1 : $1 }
          END { print "sum", sum, "rss", rss, "unexplained", rest
                exit !(sum == rss && rss > 0 && rest * 100 < rss) }' "$1"
-}
-
-says() {
-    grep -qE "$2" "$1" || { cat "$1"; echo "does not say: $2"; return 1; }
-}
-
-is() {
-    [ "$1" = "$2" ] || { echo "is \"$1\", not \"$2\""; return 1; }
 }
 
 at_least() {

@@ -14,10 +14,6 @@ unset EBB_DEBUG EBB_GC EBB_PROFILE
 pictures=$build/page
 look="node tests/observe/page.mjs"
 
-get() {
-    curl --silent --show-error --fail --noproxy '*' --max-time 20 "http://$served_at$1" "${@:2}"
-}
-
 # chrome NAME WIDTH HEIGHT ARGUMENT…: opens the page in a profile of its own. What it said is
 # NAME.log, what it asked for NAME.net.
 chrome() {

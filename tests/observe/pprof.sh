@@ -7,6 +7,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 source scripts/counting.bash
+source tests/observe/saying.bash
 
 build=$(realpath "${EBB_BUILD:-build/release}")
 ebb=$build/ebb
@@ -18,18 +19,6 @@ unset EBB_DEBUG EBB_GC EBB_PROFILE
 
 have() {
     command -v "$1" >/dev/null
-}
-
-# says FILE PATTERN…: every pattern is in the file; shows it when one is not.
-says() {
-    local file=$1 pattern
-    shift
-    for pattern in "$@"; do
-        grep -qE -- "$pattern" "$file" && continue
-        echo "nothing like $pattern in:"
-        cat "$file"
-        return 1
-    done
 }
 
 # --- Names of code ---

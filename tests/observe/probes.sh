@@ -26,11 +26,10 @@ nothing_else() {
     [ -z "$names" ] || { echo "besides: $names"; return 1; }
 }
 
-# libgcc_s is what the compiler brings along for unwinding, and glibc loads it as well.
 libc_alone() {
     local others
     others=$(readelf -d "$1" | sed -nE 's/.*NEEDED.*\[(.*)\]/\1/p' |
-        grep -vE '^(libc|libpthread|libdl|libgcc_s|ld-linux[^.]*)\.so')
+        grep -vE '^(libc|libpthread|libdl|ld-linux[^.]*)\.so')
     [ -z "$others" ] || { echo "needs $others"; return 1; }
 }
 

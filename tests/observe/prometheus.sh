@@ -13,10 +13,6 @@ build=$(realpath "${EBB_BUILD:-build/release}")
 unset EBB_DEBUG EBB_GC EBB_PROFILE
 fleet=$PWD/examples/fleet
 
-get() {
-    curl --silent --show-error --fail --noproxy '*' --max-time 20 "http://$served_at$1" "${@:2}"
-}
-
 # --- What needs no Prometheus ---
 
 # Every sample that the documents promise is there.

@@ -5,35 +5,14 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 source scripts/counting.bash
+source tests/observe/planting.bash
+source tests/observe/saying.bash
 
 build=${1:-build/release}
 ebb=$build/ebb
 runtime=$scratch/runtime
 mkdir -p "$runtime"
 export XDG_RUNTIME_DIR=$runtime
-
-# planted NAME: starts the program, and waits until it is ready. Sets $pid.
-planted() {
-    local program=$scratch/$1 line
-    cc -std=gnu11 -O1 -g -Wall -Wextra -Iinclude "tests/observe/planted_$1.c" "$build/libebb.a" \
-        -pthread -lm -ldl -o "$program" || return 1
-    coproc held { exec "$program" 2>"$scratch/errors"; }
-    pid=$held_PID
-    read -r -t 60 line <&"${held[0]}" && [ "$line" = ready ]
-}
-
-unplant() {
-    kill "$pid" 2>/dev/null
-    wait "$pid" 2>/dev/null
-}
-
-says() {
-    grep -qE -e "$2" "$1" || { cat "$1"; echo "does not say: $2"; return 1; }
-}
-
-is() {
-    [ "$1" = "$2" ] || { echo "is \"$1\", not \"$2\""; return 1; }
-}
 
 question_3() {
     local out=$scratch/why.text

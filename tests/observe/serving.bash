@@ -34,3 +34,8 @@ port_free() {
     while port=$((20000 + RANDOM % 10000)); (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
     echo $port
 }
+
+# get PATH [curl argument …]: the answer of the program.
+get() {
+    curl --silent --show-error --fail --noproxy '*' --max-time 20 "http://$served_at$1" "${@:2}"
+}

@@ -4,6 +4,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 source scripts/counting.bash
+source tests/observe/saying.bash
 
 build=${EBB_BUILD:-build/release}
 ebb=$build/ebb
@@ -11,16 +12,8 @@ mkdir -p "$scratch/runtime"
 export XDG_RUNTIME_DIR=$scratch/runtime
 unset NO_COLOR
 
-says() {
-    grep -qE -- "$2" "$1" || { cat "$1"; echo "does not say: $2"; return 1; }
-}
-
 says_not() {
     ! grep -qE -- "$2" "$1" || { cat "$1"; echo "says: $2"; return 1; }
-}
-
-is() {
-    [ "$1" = "$2" ] || { echo "is \"$1\", not \"$2\""; return 1; }
 }
 
 is_json() {
