@@ -6,10 +6,19 @@
  * collector's own code (scan_template.h, extent.c).
  *
  * Memory is far and the order is nobody's: words go through a ring while what deciding about them
- * needs is on its way, as in mark.c, and objects that will be scanned soon are asked for ahead. */
+ * needs is on its way, as in mark.c, and objects that will be scanned soon are asked for ahead.
+ * What each word needs lies on huge pages, and is little: while a walk goes on, the marks are also
+ * set of what is no object, and of targets that it is to stop at, so that one bit answers for
+ * three. */
 #include "graph.h"
 
-enum { QUEUE_ITEMS = 13000, QUEUE_ARRAY = 0x8000, QUEUE_AHEAD = 32, QUEUE_PIECE = 80 * 1024 };
+enum {
+    QUEUE_PIECE = 512 * 1024,
+    QUEUE_ITEMS = QUEUE_PIECE / 6 - 16,
+    QUEUE_ARRAY = 0x8000,
+    QUEUE_AHEAD = 32,
+    QUEUE_BUCKETS = 4096,
+};
 
 /* Objects that wait: span, place in it, and (in its highest bit) whether extent.c says what of it
  * is scanned. */
@@ -52,24 +61,47 @@ static void runs_forget(void) {
         }
 }
 
-static size_t marks_bytes(int zone) {
-    return (size_t)ebb__space.zones[zone].used_pages * BITMAP_BYTES;
-}
-
-/* Marks of our own take the place of the collector's: they come zeroed, on huge pages. */
-static bool marks_open(graph *g) {
+/* A table as the collector's marks are: it comes zeroed, on huge pages. Null without memory. */
+static _Atomic(uint64_t) *bits_open(void) {
     size_t pages = ebb__space.zone_bytes >> PAGE_SHIFT;
     char *table = ebb__os_reserve(2 * pages * BITMAP_BYTES, HUGE_PAGE);
-    if (!table) return false;
-    for (int i = 0; i < ZONE_COUNT; i++) {
-        size_t bytes = round_up(marks_bytes(i), HUGE_PAGE);
-        g->marks[i] = table + (size_t)ebb__space.zones[i].first_page * BITMAP_BYTES;
+    for (int i = 0; table && i < ZONE_COUNT; i++) {
+        const zone *z = &ebb__space.zones[i];
+        char *part = table + (size_t)z->first_page * BITMAP_BYTES;
+        size_t bytes = round_up((size_t)z->used_pages * BITMAP_BYTES, HUGE_PAGE);
         if (bytes == 0) continue;
-        if (ebb__os_commit(g->marks[i], bytes, OS_METADATA) != 0) return false;
-        ebb__os_huge(g->marks[i], bytes, true);
+        if (ebb__os_commit(part, bytes, OS_METADATA) != 0) return NULL;
+        ebb__os_huge(part, bytes, true);
     }
-    ebb__space.mark = (_Atomic(uint64_t) *)(void *)table;
+    return (_Atomic(uint64_t) *)(void *)table;
+}
+
+/* Marks of our own take the place of the collector's, and so do records of spans. */
+static bool tables_open(graph *g) {
+    size_t bytes = ebb__space.span_count * sizeof(span);
+    _Atomic(uint64_t) *marks = bits_open();
+    span *spans = ebb__graph_memory(bytes);
+    g->target = bits_open();
+    if (!marks || !spans || !g->target) return false;
+    memcpy(spans, ebb__space.spans, bytes);
+    ebb__space.spans = spans;
+    ebb__space.mark = marks;
     return true;
+}
+
+/* Marks on what the walk is not to find; takes them away again. */
+static void marks_close(const graph *g, bool close) {
+    for (uint32_t n = 1; n < ebb__space.span_count; n++) {
+        const span *s = span_at(n);
+        for (uint32_t w = 0; s->state >= SPAN_SMALL && w * 64 < s->count; w++) {
+            _Atomic(uint64_t) *marks = &span_mark_bits(s)[w];
+            uint64_t not = ~atomic_load_explicit(&span_alloc_bits(s)[w], memory_order_relaxed);
+            if (g->around)
+                not |= atomic_load_explicit(&graph_targets(g, s)[w], memory_order_relaxed);
+            uint64_t have = atomic_load_explicit(marks, memory_order_relaxed);
+            atomic_store_explicit(marks, close ? have | not : have & ~not, memory_order_relaxed);
+        }
+    }
 }
 
 static bool roots_number(graph *g) {
@@ -87,8 +119,7 @@ static bool roots_number(graph *g) {
 static bool graph_tables(graph *g) {
     g->from.low = ebb__graph_memory(g->numbers * sizeof *g->from.low);
     g->from.high = ebb__graph_memory(g->numbers);
-    g->target = ebb__graph_memory(g->numbers / 8 + 8);
-    return g->from.low && g->from.high && g->target;
+    return g->from.low && g->from.high;
 }
 
 bool ebb__graph_open(graph *g, const snapshot *snap) {
@@ -106,13 +137,16 @@ bool ebb__graph_open(graph *g, const snapshot *snap) {
     runs_forget();
     ebb__mark_forked(); /* a cycle may be under way, its words in static data, its tables locked */
     ebb__extents_begin();
-    return marks_open(g) && roots_number(g) && graph_tables(g);
+    return tables_open(g) && roots_number(g) && graph_tables(g);
 }
 
 void ebb__graph_forget(graph *g) {
-    for (uint32_t n = 1; n < ebb__space.span_count; n++)
-        if (span_at(n)->extents) span_at(n)->extents = 0;
-    for (int i = 0; i < ZONE_COUNT; i++) memset(g->marks[i], 0, marks_bytes(i));
+    for (uint32_t n = 1; n < ebb__space.span_count; n++) {
+        span *s = span_at(n);
+        if (s->extents) s->extents = 0;
+        for (uint32_t w = 0; s->state >= SPAN_SMALL && w * 64 < s->count; w++)
+            atomic_store_explicit(&span_mark_bits(s)[w], 0, memory_order_relaxed);
+    }
     ebb__extents_begin();
     g->found = (graph_sum){0, 0};
     g->note = false;
@@ -139,12 +173,42 @@ static void waiting_put(graph *g, const span *s, uint32_t index, uint32_t tag) {
             g->failed = true;
             return;
         }
-        if (g->tail) g->tail->next = piece;
+        if (g->tail)
+            g->tail->next = piece;
+        else
+            g->later = piece;
         g->tail = piece;
-        if (!g->head) g->head = piece;
     }
     g->tail->span[g->tail->put] = span_number(s);
     g->tail->index[g->tail->put++] = (uint16_t)(index | tag);
+}
+
+/* Puts a piece into the order of spans, about. */
+static graph_queue_piece *waiting_sort(graph *g, graph_queue_piece *piece) {
+    uint32_t at[QUEUE_BUCKETS + 1] = {0}, shift = 0;
+    graph_queue_piece *sorted = piece->put >= QUEUE_BUCKETS ? waiting_piece(g) : NULL;
+    if (!sorted) return piece;
+    while (ebb__space.span_count >> shift >= QUEUE_BUCKETS) shift++;
+    for (uint32_t i = 0; i < piece->put; i++) at[(piece->span[i] >> shift) + 1]++;
+    for (uint32_t i = 1; i < QUEUE_BUCKETS; i++) at[i] += at[i - 1];
+    for (uint32_t i = 0; i < piece->put; i++) {
+        uint32_t to = at[piece->span[i] >> shift]++;
+        sorted->span[to] = piece->span[i];
+        sorted->index[to] = piece->index[i];
+    }
+    sorted->put = piece->put;
+    sorted->next = piece->next;
+    piece->next = g->spare;
+    g->spare = piece;
+    return sorted;
+}
+
+/* On to what was found meanwhile. False when nothing waits. */
+static bool waiting_level(graph *g) {
+    g->head = g->later;
+    g->later = g->tail = NULL;
+    if (g->head) g->head = waiting_sort(g, g->head);
+    return g->head != NULL;
 }
 
 static uintptr_t waiting_object(const graph_queue_piece *piece, uint32_t i) {
@@ -159,15 +223,14 @@ EBB__INLINE void waiting_prefetch(const graph_queue_piece *piece) {
     if (near < piece->put) __builtin_prefetch((void *)waiting_object(piece, near));
 }
 
-/* False when nothing waits. */
+/* False when nothing waits that was found by the level before. */
 static bool waiting_take(graph *g, const span **s, uintptr_t *object, bool *array) {
     graph_queue_piece *piece = g->head;
-    while (piece && piece->taken == piece->put) {
-        if (!piece->next) return false;
+    if (piece && piece->taken == piece->put) {
         g->head = piece->next;
         piece->next = g->spare;
         g->spare = piece;
-        piece = g->head;
+        piece = g->head ? g->head = waiting_sort(g, g->head) : NULL;
     }
     if (!piece) return false;
     waiting_prefetch(piece);
@@ -183,28 +246,31 @@ static void graph_find(graph *g, const span *s, uint32_t index, uint64_t slot) {
     g->found.objects++;
     g->found.bytes += s->stride;
     if (!g->note) return;
-    uint64_t number = graph_number(g, s, index), from = slot + 1;
-    g->from.low[number] = (uint32_t)from;
-    if (EBB__RARE(from >> 32)) g->from.high[number] = (uint8_t)(from >> 32);
+    graph_from_set(g, graph_number(g, s, index), graph_from_slot(slot));
 }
 
-/* A pointer that keeps all of what it points into. */
-static void graph_mark(graph *g, uint64_t slot, uintptr_t word) {
-    uint32_t index;
-    span *s = ebb__span_at(word);
-    if (!s || !span_find(s, word, &index)) return;
-    if (g->around && graph_bit(g->target, graph_number(g, s, index))) return;
+/* A pointer that keeps all of what it points into. A span in which slices keep arrays in part is
+ * looked at more closely. */
+static inline void graph_mark(graph *g, uint64_t slot, const span *s, uint32_t index) {
     _Atomic(uint64_t) *marks = &span_mark_bits(s)[index / 64];
     uint64_t have = atomic_load_explicit(marks, memory_order_relaxed);
     uint64_t bit = (uint64_t)1 << (index % 64);
     bool marked = !(have & bit);
     if (marked) atomic_store_explicit(marks, have | bit, memory_order_relaxed);
-    uintptr_t object = span_start(s) + index * s->stride;
-    if (EBB__RARE(s->extents) && ebb__extent_whole(s, object, marked))
+    if (EBB__RARE(s->extents) && span_bit(span_alloc_bits(s), index) &&
+        ebb__extent_whole(s, span_start(s) + index * s->stride, marked))
         waiting_put(g, s, index, QUEUE_ARRAY);
     if (!marked) return;
     graph_find(g, s, index, slot);
     if (s->zone == ZONE_SCAN) waiting_put(g, s, index, 0);
+}
+
+/* As span_find, but that there need be no object; and the span is perhaps another one's. */
+static inline bool graph_place(const span *s, uintptr_t word, uint32_t *index) {
+    uintptr_t offset = word - span_start(s);
+    if (s->state < SPAN_SMALL || offset >> PAGE_SHIFT >= s->pages) return false;
+    *index = s->state == SPAN_SMALL ? span_index(s, word) : 0;
+    return *index < s->count && (s->state == SPAN_SMALL || offset <= s->stride);
 }
 
 /* The first stage knows the page, the second the span, the third the object: each asks for what the
@@ -214,18 +280,16 @@ static inline void ring_ask(graph *g, uint32_t at) {
     struct graph_ring *near = &g->ring[(at - 2 * GRAPH_STAGE) % GRAPH_RING];
     if (far->word) {
         size_t page = (far->word - ebb__space.base) >> PAGE_SHIFT;
-        uint32_t n = atomic_load_explicit(&ebb__space.span_of[page], memory_order_relaxed);
-        __builtin_prefetch(&ebb__space.spans[n]);
-        __builtin_prefetch(&g->first[n]);
+        far->span = atomic_load_explicit(&ebb__space.span_of[page], memory_order_relaxed);
+        __builtin_prefetch(span_at(far->span));
+        __builtin_prefetch(&g->first[far->span]);
     }
-    const span *s = near->word ? ebb__span_at(near->word) : NULL;
-    if (!s) {
+    const span *s = span_at(near->span);
+    if (!near->word || !graph_place(s, near->word, &near->index)) {
         near->word = 0;
         return;
     }
-    near->index = s->state == SPAN_SMALL ? span_index(s, near->word) : 0;
     __builtin_prefetch(&span_mark_bits(s)[near->index / 64]);
-    __builtin_prefetch(&span_alloc_bits(s)[near->index / 64]);
     if (g->note) __builtin_prefetch(&g->from.low[graph_number(g, s, near->index)]);
 }
 
@@ -234,7 +298,7 @@ static inline void ring_step(graph *g, struct graph_ring next) {
     struct graph_ring *place = &g->ring[at % GRAPH_RING], turn = *place;
     *place = next;
     ring_ask(g, at);
-    if (turn.word) graph_mark(g, turn.slot, turn.word);
+    if (turn.word) graph_mark(g, turn.slot, span_at(turn.span), turn.index);
 }
 
 static inline void graph_meet(graph *g, uintptr_t at, uintptr_t word) {
@@ -243,7 +307,7 @@ static inline void graph_meet(graph *g, uintptr_t at, uintptr_t word) {
     const zone *z = &ebb__space.zones[offset >= ebb__space.zone_bytes];
     if ((uint32_t)(offset >> PAGE_SHIFT) - z->first_page >= z->used_pages) return; /* no tables */
     __builtin_prefetch(&ebb__space.span_of[offset >> PAGE_SHIFT]);
-    ring_step(g, (struct graph_ring){word, at / 8 + g->bias, 0});
+    ring_step(g, (struct graph_ring){word, at / 8 + g->bias, 0, 0});
 }
 
 /* A slice field keeps what it reaches. */
@@ -253,7 +317,7 @@ static void graph_slice(graph *g, uintptr_t at, const slice_reach *reach) {
     size_t bytes;
     const span *s = ebb__span_at(reach->ptr);
     if (!s || !span_find(s, reach->ptr, &index)) return;
-    if (g->around && graph_bit(g->target, graph_number(g, s, index))) return;
+    if (g->around && span_bit(graph_targets(g, s), index)) return;
     unsigned todo = ebb__extent_see(reach, false, &array, &bytes);
     if (todo & SLICE_PLAIN) graph_meet(g, at, reach->ptr);
     if (todo & SLICE_SCAN) waiting_put(g, s, index, QUEUE_ARRAY);
@@ -273,13 +337,8 @@ static void graph_scan(graph *g, const span *s, uintptr_t object, bool array) {
         graph_scan_part(g, s, object, parts[i].start, parts[i].end);
 }
 
-static bool ring_drain(graph *g) {
-    bool any = false;
-    for (int i = 0; i < GRAPH_RING; i++) {
-        any |= g->ring[g->ring_at % GRAPH_RING].word != 0;
-        ring_step(g, (struct graph_ring){0});
-    }
-    return any;
+static void ring_drain(graph *g) {
+    for (int i = 0; i < GRAPH_RING; i++) ring_step(g, (struct graph_ring){0});
 }
 
 static void graph_drain(graph *g) {
@@ -287,20 +346,21 @@ static void graph_drain(graph *g) {
     uintptr_t object;
     bool array;
     g->bias = (uint64_t)0 - ebb__space.base / 8;
-    do {
-        ring_drain(g);
+    for (ring_drain(g); !g->failed && waiting_level(g); ring_drain(g))
         while (!g->failed && waiting_take(g, &s, &object, &array)) graph_scan(g, s, object, array);
-    } while (!g->failed && ring_drain(g));
 }
 
 static void graph_extra(uintptr_t word, void *arg) {
     graph *g = arg;
     uint64_t slot = g->words + g->extras++;
-    graph_mark(g, slot, word);
+    uint32_t index;
+    const span *s = ebb__span_at(word);
+    if (s && span_find(s, word, &index)) graph_mark(g, slot, s, index);
 }
 
 void ebb__graph_walk(graph *g, bool precise) {
     const os_ranges *ranges = &g->snap->roots->ranges;
+    marks_close(g, true);
     for (size_t i = 0; i < ranges->count; i++) {
         if (graph_precise(ebb__graph_note(g, (uint32_t)i)) != precise) continue;
         os_range r = ranges->items[i];
@@ -313,6 +373,7 @@ void ebb__graph_walk(graph *g, bool precise) {
         ebb__finalizers_roots(graph_extra, g);
     }
     graph_drain(g);
+    marks_close(g, false);
 }
 
 bool ebb__graph_sums(graph *g, const snapshot *s, graph_sum *all, graph_sum *doubtful) {
@@ -348,11 +409,10 @@ graph_slot ebb__graph_slot(const graph *g, uint64_t number) {
         return slot;
     }
     if (number < g->heap_words) {
-        uint32_t index;
         slot.address = ebb__space.base + number * 8;
-        slot.span = ebb__span_at(slot.address);
-        if (slot.span && span_find(slot.span, slot.address, &index))
-            slot.object = span_start(slot.span) + index * slot.span->stride;
+        slot.span = span_at(graph_slot_span(number));
+        slot.index = slot.span->state == SPAN_SMALL ? span_index(slot.span, slot.address) : 0;
+        slot.object = span_start(slot.span) + slot.index * slot.span->stride;
         return slot;
     }
     uint64_t word = number - g->heap_words;

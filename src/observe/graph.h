@@ -7,7 +7,8 @@
  *                      [heap_words, words)       in the ranges of the roots, one after the other
  *                      [words, words + extras)   what finalizers keep, in the order of
  *                                                ebb__finalizers_roots
- *   from[object]     1 + the number of the slot by which it was found; 0: it was not
+ *   from[object]     1 + the number of the slot by which it was found; 0: it was not;
+ *                    FROM_SHAPE and above, up to FROM_SLOTS: a shape that paths.c put there since
  *
  * The walk is breadth-first, so the way back by `from` is a shortest one. Precise roots come first:
  * a way by a stack is taken only to what no other way leads to. */
@@ -26,6 +27,9 @@ typedef struct graph_sum {
     uint64_t objects, bytes;
 } graph_sum;
 
+#define FROM_SHAPE ((uint64_t)0xffff0000)
+#define FROM_SLOTS ((uint64_t)1 << 32)
+
 struct graph_queue_piece;
 enum { GRAPH_RING = 32, GRAPH_STAGE = 8 };
 
@@ -38,20 +42,21 @@ typedef struct graph {
     uint64_t *range_at; /* by range of the roots: the number of its first word, less heap_words */
     uint64_t heap_words, words, extras;
     graph_table from;
-    /* Objects by a bit each: the targets; and whether the walk stops at them. */
-    uint64_t *target;
+    bool wide; /* some slots' numbers take the fifth byte */
+    /* A bit each for the targets, laid out as marks are; and whether the walk stops at them. */
+    _Atomic(uint64_t) *target;
     bool around; /* do not go to targets: what is found then does not need them */
     /* The walk. */
-    char *marks[ZONE_COUNT]; /* of each zone, in place of the collector's */
-    bool note;               /* fill `from` */
-    uint64_t bias;           /* of what is scanned: slot number = address / 8 + bias */
+    bool note;     /* fill `from` */
+    uint64_t bias; /* of what is scanned: slot number = address / 8 + bias */
     struct graph_ring {
         uintptr_t word; /* 0: an empty place */
         uint64_t slot;
-        uint32_t index; /* of the object in its span, from the second stage on */
+        uint32_t span, index; /* known from the first and from the second stage on */
     } ring[GRAPH_RING];
     uint32_t ring_at;
-    struct graph_queue_piece *head, *tail, *spare;
+    /* What is to be scanned: of this level of the breadth-first walk, and of the next. */
+    struct graph_queue_piece *head, *later, *tail, *spare;
     graph_sum found; /* so far */
 } graph;
 
@@ -72,12 +77,19 @@ EBB__SHARED void ebb__graph_each(graph *g,
 /* What a reference in an object, or a root, is. */
 typedef struct graph_slot {
     const span *span; /* of the object that it is in; null: a root */
-    uintptr_t object; /* where that starts */
+    uint32_t index;   /* of that in its span */
+    uintptr_t object; /* where it starts */
     uintptr_t address;
     uint32_t range; /* of the roots */
     bool extra;     /* what a finalizer keeps: no address */
 } graph_slot;
 EBB__SHARED graph_slot ebb__graph_slot(const graph *g, uint64_t number);
+
+/* The number of the span that a slot below heap_words is in. */
+EBB__INLINE uint32_t graph_slot_span(uint64_t slot) {
+    const _Atomic(uint32_t) *span_of = &ebb__space.span_of[slot >> (PAGE_SHIFT - 3)];
+    return atomic_load_explicit(span_of, memory_order_relaxed);
+}
 
 /* What is said of a range of the roots. */
 EBB__SHARED const root_note *ebb__graph_note(const graph *g, uint32_t range);
@@ -91,15 +103,26 @@ EBB__INLINE uint64_t graph_number(const graph *g, const span *s, uint32_t index)
 }
 
 EBB__INLINE uint64_t graph_from(const graph *g, uint64_t object) {
-    return (uint64_t)g->from.high[object] << 32 | g->from.low[object];
+    uint64_t low = g->from.low[object];
+    return EBB__RARE(g->wide) ? (uint64_t)g->from.high[object] << 32 | low : low;
 }
 
-EBB__INLINE bool graph_bit(const uint64_t *bits, uint64_t n) {
-    return bits[n / 64] >> (n % 64) & 1;
+EBB__INLINE void graph_from_set(graph *g, uint64_t object, uint64_t from) {
+    g->from.low[object] = (uint32_t)from;
+    if (EBB__RARE(from >> 32)) g->wide = true;
+    if (EBB__RARE(g->wide)) g->from.high[object] = (uint8_t)(from >> 32);
 }
 
-EBB__INLINE void graph_bit_set(uint64_t *bits, uint64_t n) {
-    bits[n / 64] |= (uint64_t)1 << (n % 64);
+EBB__INLINE uint64_t graph_from_slot(uint64_t slot) {
+    return slot + 1 < FROM_SHAPE ? slot + 1 : slot + 1 + (FROM_SLOTS - FROM_SHAPE);
+}
+
+EBB__INLINE uint64_t graph_slot_from(uint64_t from) {
+    return from < FROM_SHAPE ? from - 1 : from - 1 - (FROM_SLOTS - FROM_SHAPE);
+}
+
+EBB__INLINE _Atomic(uint64_t) *graph_targets(const graph *g, const span *s) {
+    return g->target + (size_t)s->first_page * BITMAP_WORDS;
 }
 
 /* Walks everything: all that is reachable, and of it what only stacks, registers and thread-local

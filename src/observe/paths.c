@@ -2,7 +2,8 @@
  * docs/design.md, "Retention".
  *
  * The shape of an object is that of what refers to it and one step more, so each object on the way
- * to a target is looked at once and remembers its node. A shape cannot grow for ever: a step to the
+ * to a target is looked at once and remembers its node, where the slot was by which it was found:
+ * that is not needed again. A shape cannot grow for ever: a step to the
  * same type counts once however often it is made (lists, trees), and a step that the way made
  * before leads back to where it led then (lists of several types). */
 #include "paths.h"
@@ -84,10 +85,9 @@ bool ebb__paths_open(paths *p, graph *g) {
     *p = (paths){.g = g, .count = 1, .room = NODES_MAX, .stack_room = 64 * KIB};
     p->nodes = ebb__graph_memory(NODES_MAX * sizeof *p->nodes);
     p->table = ebb__graph_memory(TABLE_ROOM * sizeof *p->table);
-    p->shape = ebb__graph_memory(g->numbers * sizeof *p->shape);
     p->stack = ebb__graph_memory(p->stack_room * sizeof *p->stack);
     p->modules = ebb__graph_memory(MODULES_MAX * sizeof *p->modules);
-    if (!p->nodes || !p->table || !p->shape || !p->stack || !p->modules) return false;
+    if (!p->nodes || !p->table || !p->stack || !p->modules) return false;
     ebb__os_mappings_each(module_note, p);
     return tails_list(p);
 }
@@ -243,35 +243,82 @@ static uint32_t path_step_on(paths *p, uint32_t before, const graph_slot *slot, 
         edge_root(p, &e, slot);
     uint32_t node = node_of_edge(p, &e);
     node_see(&p->nodes[node], &e, slot, object);
-    if (s->zone == ZONE_SCAN) p->shape[graph_number(p->g, s, index)] = node;
+    if (s->zone == ZONE_SCAN) graph_from_set(p->g, graph_number(p->g, s, index), FROM_SHAPE + node);
     return node;
+}
+
+static bool from_is_slot(uint64_t from) {
+    return from < FROM_SHAPE || from >= FROM_SLOTS;
 }
 
 /* The node of an object, by way of all that is not known between it and a root. */
 static uint32_t path_of(paths *p, const span *s, uint32_t index) {
     size_t depth = 0;
-    uint32_t node = 0;
-    while ((node = p->shape[graph_number(p->g, s, index)]) == 0) {
-        uint64_t from = graph_from(p->g, graph_number(p->g, s, index));
-        if (from == 0 || !stack_push(p, depth, s, index, from - 1)) return 0;
-        depth++;
-        graph_slot slot = ebb__graph_slot(p->g, from - 1);
+    uint64_t from;
+    graph_slot slot = {0};
+    while (from_is_slot(from = graph_from(p->g, graph_number(p->g, s, index)))) {
+        if (from == 0 || !stack_push(p, depth, s, index, graph_slot_from(from))) return 0;
+        slot = ebb__graph_slot(p->g, p->stack[depth++].slot);
         if (!slot.span) break;
-        if (!span_find(slot.span, slot.object, &index)) return 0;
         s = slot.span;
+        index = slot.index;
     }
+    uint32_t node = from_is_slot(from) ? 0 : (uint32_t)(from - FROM_SHAPE);
     while (depth-- > 0) {
         path_way way = p->stack[depth];
-        graph_slot slot = ebb__graph_slot(p->g, way.slot);
-        node = path_step_on(p, node, &slot, span_at(way.span), way.index);
+        s = span_at(way.span);
+        node = path_step_on(p, node, &slot, s, way.index);
+        uintptr_t object = span_start(s) + way.index * s->stride;
+        if (depth > 0)
+            slot = (graph_slot){.span = s,
+                                .index = way.index,
+                                .object = object,
+                                .address = ebb__space.base + p->stack[depth - 1].slot * 8};
     }
     return node;
 }
 
-void ebb__paths_add(paths *p, const span *s, uint32_t index) {
-    path_node *n = &p->nodes[path_of(p, s, index)];
+/* --- Targets -------------------------------------------------------------------------------- */
+
+/* Half the way to the next object up: asks for the span that the slot is in; or, when that has
+ * come, for what is known of the object there. False at the end: from there on all is near. */
+static bool climb_on(const paths *p, path_climb *c) {
+    if (c->half) {
+        graph_slot holder = ebb__graph_slot(p->g, c->slot);
+        c->half = false;
+        c->at_index = holder.index;
+        __builtin_prefetch(&p->g->from.low[p->g->first[c->at] + c->at_index]);
+        return true;
+    }
+    uint64_t from = graph_from(p->g, p->g->first[c->at] + c->at_index);
+    if (from == 0 || !from_is_slot(from)) return false;
+    c->slot = graph_slot_from(from);
+    if (c->slot >= p->g->heap_words) return false;
+    c->half = true;
+    c->at = graph_slot_span(c->slot);
+    __builtin_prefetch(span_at(c->at));
+    return true;
+}
+
+static void climb_end(paths *p, const path_climb *c) {
+    path_node *n = &p->nodes[path_of(p, c->target, c->target_index)];
     n->ends.objects++;
-    n->ends.bytes += s->stride;
+    n->ends.bytes += c->target->stride;
+}
+
+void ebb__paths_add(paths *p, const span *s, uint32_t index) {
+    path_climb *c;
+    do c = &p->climbs[p->climb_at++ % PATHS_AHEAD];
+    while (c->target && climb_on(p, c));
+    if (c->target) climb_end(p, c);
+    *c = (path_climb){s, index, span_number(s), index, 0, false};
+}
+
+static void paths_finish(paths *p) {
+    for (unsigned i = 0; i < PATHS_AHEAD; i++) {
+        if (p->climbs[i].target) climb_end(p, &p->climbs[i]);
+        p->climbs[i].target = NULL;
+    }
 }
 
 /* --- Order ---------------------------------------------------------------------------------- */
@@ -294,6 +341,7 @@ static void order_sink(const paths *p, uint32_t *order, uint32_t at, uint32_t co
 }
 
 uint32_t ebb__paths_order(paths *p, uint32_t **order) {
+    paths_finish(p);
     uint32_t count = 0;
     uint32_t *list = *order = ebb__graph_memory(p->count * sizeof **order);
     for (uint32_t n = 0; list && n < p->count; n++)

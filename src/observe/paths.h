@@ -39,18 +39,28 @@ typedef struct path_module {
 } path_module;
 
 typedef struct path_way path_way;
+typedef struct path_climb path_climb;
+
+enum { PATHS_AHEAD = 16 };
 
 typedef struct paths {
     graph *g;
     path_node *nodes;
     uint32_t count, room;
     uint32_t *table; /* nodes by what tells them apart; open addressing */
-    uint32_t *shape; /* by object number: its node, 0 not known yet */
     struct path_way {
         uint64_t slot;
         uint32_t span, index;
     } * stack; /* objects on the way back, and the slots that found them */
     size_t stack_room;
+    struct path_climb {
+        const span *target; /* null: an empty place */
+        uint32_t target_index;
+        uint32_t at, at_index; /* of what it stands at, the span's number and the place there */
+        uint64_t slot;         /* what refers to the object before, */
+        bool half;             /* and is still to be looked up there */
+    } climbs[PATHS_AHEAD];     /* the next targets: memory is asked for what lies on their ways */
+    uint32_t climb_at;
     uintptr_t *tails; /* pairs by array: where it begins, where nothing is used from; */
     size_t tails_room;
     path_module *modules;
@@ -60,7 +70,8 @@ typedef struct paths {
 /* False without memory. To be made after the walk. */
 EBB__SHARED bool ebb__paths_open(paths *p, graph *g);
 
-/* Adds an object that was found: the node of its shape counts it. */
+/* Adds an object that was found: the node of its shape counts it, at the latest when the order is
+ * asked for. */
 EBB__SHARED void ebb__paths_add(paths *p, const span *s, uint32_t index);
 
 /* Nodes that count something, by bytes, largest first. Their number; *order is the child's memory,

@@ -112,20 +112,20 @@ static void near_names(why *w, reply *r) {
 
 /* --- Targets -------------------------------------------------------------------------------- */
 
-static void target_add(graph *g, const span *s, uint32_t index, void *arg) {
-    why *w = arg;
-    graph_bit_set(g->target, graph_number(g, s, index));
-    w->targets.objects++;
-    w->targets.bytes += s->stride;
+static void target_count(why *w, const span *s, uint64_t targets) {
+    unsigned objects = (unsigned)__builtin_popcountll(targets);
+    w->targets.objects += objects;
+    w->targets.bytes += objects * s->stride;
 }
 
-/* Visits the marked objects of a span. */
-static void span_each(why *w, const span *s,
-                      void (*visit)(graph *g, const span *s, uint32_t index, void *arg)) {
+/* What of a span is marked becomes its targets, without those that were. */
+static void span_targets(why *w, const span *s) {
     for (uint32_t i = 0; i * 64 < s->count; i++) {
+        _Atomic(uint64_t) *targets = &graph_targets(&w->g, s)[i];
         uint64_t marks = atomic_load_explicit(&span_mark_bits(s)[i], memory_order_relaxed);
-        for (; marks; marks &= marks - 1)
-            visit(&w->g, s, i * 64 + (uint32_t)__builtin_ctzll(marks), w);
+        marks &= ~atomic_load_explicit(targets, memory_order_relaxed);
+        atomic_store_explicit(targets, marks, memory_order_relaxed);
+        target_count(w, s, marks);
     }
 }
 
@@ -136,8 +136,7 @@ static void targets_by_type(why *w) {
     }
     for (uint32_t n = 1; n < ebb__space.span_count; n++) {
         const span *s = span_at(n);
-        if (s->state >= SPAN_SMALL && ebb__why_type(w, s->bin->layout)->target)
-            span_each(w, s, target_add);
+        if (s->state >= SPAN_SMALL && ebb__why_type(w, s->bin->layout)->target) span_targets(w, s);
     }
 }
 
@@ -146,8 +145,9 @@ static void target_at(why *w, uintptr_t address) {
     const span *s = ebb__span_at(address);
     if (!s || !span_find(s, address, &index)) return;
     uint64_t marks = atomic_load_explicit(&span_mark_bits(s)[index / 64], memory_order_relaxed);
-    if (!(marks >> (index % 64) & 1)) return;
-    if (!graph_bit(w->g.target, graph_number(&w->g, s, index))) target_add(&w->g, s, index, w);
+    if (!(marks >> (index % 64) & 1) || span_bit(graph_targets(&w->g, s), index)) return;
+    span_bit_set(graph_targets(&w->g, s), index);
+    target_count(w, s, 1);
 }
 
 static void targets_by_site(why *w, const char *list) {
@@ -167,19 +167,11 @@ static void targets_by_name(why *w) {
     if (*w->ask->site && !types_named(w)) targets_by_site(w, w->ask->site);
 }
 
-/* Objects that only doubtful roots lead to: the bits say what the others do. */
-static void target_doubtful(graph *g, const span *s, uint32_t index, void *arg) {
-    why *w = arg;
-    uint64_t number = graph_number(g, s, index);
-    g->target[number / 64] ^= (uint64_t)1 << (number % 64);
-    if (!graph_bit(g->target, number)) return;
-    w->targets.objects++;
-    w->targets.bytes += s->stride;
-}
-
-static void bit_add(graph *g, const span *s, uint32_t index, void *arg) {
-    (void)arg;
-    graph_bit_set(g->target, graph_number(g, s, index));
+/* What is marked and was not when this was called before. */
+static void targets_marked(why *w) {
+    w->targets = (graph_sum){0, 0};
+    for (uint32_t n = 1; n < ebb__space.span_count; n++)
+        if (span_at(n)->state >= SPAN_SMALL) span_targets(w, span_at(n));
 }
 
 /* The first walks; the targets' bits are set. False without memory. */
@@ -188,14 +180,14 @@ static bool why_walk(why *w) {
     bool all_doubtful = w->ask->doubtful && !*w->ask->target;
     ebb__graph_walk(g, true);
     w->doubtful = g->found;
-    if (all_doubtful) ebb__graph_each(g, bit_add, w);
+    if (all_doubtful) targets_marked(w);
     ebb__graph_walk(g, false);
     w->all = g->found;
     w->doubtful.objects = w->all.objects - w->doubtful.objects;
     w->doubtful.bytes = w->all.bytes - w->doubtful.bytes;
     if (g->failed || !types_open(w)) return false;
     if (all_doubtful)
-        ebb__graph_each(g, target_doubtful, w);
+        targets_marked(w);
     else if (strncmp(w->ask->target, "0x", 2) == 0)
         target_at(w, strtoul(w->ask->target, NULL, 16));
     else if (*w->ask->target == '@')
@@ -209,8 +201,7 @@ static bool why_walk(why *w) {
 
 static void path_add(graph *g, const span *s, uint32_t index, void *arg) {
     why *w = arg;
-    if (w->everything || graph_bit(g->target, graph_number(g, s, index)))
-        ebb__paths_add(&w->paths, s, index);
+    if (w->everything || span_bit(graph_targets(g, s), index)) ebb__paths_add(&w->paths, s, index);
 }
 
 static bool why_paths(why *w) {
