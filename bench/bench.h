@@ -35,15 +35,19 @@ BENCH_UNUSED static uint64_t bench_clock_ns(clockid_t clock) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* Time as a user waits for it; CPU time of all threads under BENCH_CLOCK=cpu, for a machine that
- * others use too. */
-BENCH_UNUSED static uint64_t bench_now_ns(void) {
+BENCH_UNUSED static bool bench_cpu_clock(void) {
     static int cpu = -1;
     if (cpu < 0) {
         const char *choice = getenv("BENCH_CLOCK");
         cpu = choice != NULL && strcmp(choice, "cpu") == 0;
     }
-    return bench_clock_ns(cpu ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC);
+    return cpu;
+}
+
+/* Time as a user waits for it; CPU time of all threads under BENCH_CLOCK=cpu, for a machine that
+ * others use too. */
+BENCH_UNUSED static uint64_t bench_now_ns(void) {
+    return bench_clock_ns(bench_cpu_clock() ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC);
 }
 
 BENCH_UNUSED static uint64_t bench_cpu_ns(void) {

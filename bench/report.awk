@@ -70,6 +70,8 @@ BEGIN {
     aim(", (insert|delete) ns$", "^map", "absl", 1.5)
     aim(", bytes an entry$", "^map", "absl", 1)
     aim("1e7 .*, worst", "^map", "absl", 0.01)
+    aim(", answer s$", "^why$", "", 60)
+    aim(", longest stall ms$", "^why$", "", 250)
 }
 
 $1 == case {
