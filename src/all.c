@@ -35,6 +35,7 @@
 #include "gc/oracle.c"
 #include "gc/pace.c"
 #include "gc/roots.c"
+#include "gc/runtime.c"
 #include "gc/service.c"
 #include "gc/settings.c"
 #include "gc/sweep.c"

@@ -158,10 +158,18 @@ static void check_part(check *c, const check_place *place, uintptr_t start, uint
         check_words(c, start, end, place->object);
 }
 
+static void check_traced(uintptr_t word, void *arg) {
+    check_word(arg, word, 0, 0);
+}
+
 /* Pages of large objects that were never touched are not made resident. */
 static void check_object(check *c, uintptr_t object) {
     check_place place;
     if (!check_find(object, &place)) return;
+    if (place.span->bin->layout->kind == LAYOUT_TRACED) {
+        ebb__traced_visit(place.span, object, check_traced, c);
+        return;
+    }
     uintptr_t end = object + place.span->stride;
     if (place.span->stride <= CHECK_WHOLE) {
         check_part(c, &place, object, end);
@@ -224,6 +232,7 @@ void ebb__checkmark(const cycle_record *cycle, const root_set *roots) {
             check_drain(&c);
         }
         ebb__finalizers_roots(check_root, &c);
+        ebb__runtime_visit(check_root, &c);
         if (!c.short_of_memory) check_count(&c);
     }
     check_end(&c);

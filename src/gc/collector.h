@@ -8,6 +8,7 @@
  *   extent.c     arrays that slices keep in part
  *   dirty.c      which old objects may have changed
  *   finalize.c   weak references and finalizers
+ *   runtime.c    what language runtimes add
  *   sweep.c      what was found dead becomes free
  *   cycle.c      one collection from its request to its trace line
  *   pace.c       when there is one, how much may be allocated meanwhile, the limit
@@ -30,6 +31,7 @@
 #include "../os/threads.h"
 #include "../os/unwind.h"
 #include "../../include/ebb/gc.h"
+#include "../../include/ebb/runtime.h"
 #include "marking.h"
 
 /* --- Settings (settings.c); set once at start unless stated -------------------------------------
@@ -96,6 +98,7 @@ EBB__SHARED bool ebb__world_has(int tid);
 
 /* A thread of the library's own that is never stopped: it touches no object unless told to. */
 EBB__SHARED void ebb__world_exempt(void);
+EBB__SHARED bool ebb__world_exempted(void); /* the calling thread is one */
 EBB__SHARED void ebb__world_forked(void);
 
 /* --- Roots (roots.c)
@@ -152,6 +155,40 @@ EBB__SHARED bool ebb__finalizers_find_due(mark_totals *totals);
 EBB__SHARED size_t ebb__finalizers_due(void);
 EBB__SHARED void ebb__finalizers_released(void *object);
 EBB__SHARED void ebb__finalizers_forked(void);
+
+/* --- What language runtimes add (runtime.c) ----------------------------------------------------
+ */
+
+/* Set once. While it is not null, stops that end a cycle are for the program's own threads, inside
+ * a call of ours; release by ebb_runtime_set, acquire by its readers. */
+EBB__SHARED extern _Atomic(const ebb_runtime *) ebb__runtime;
+
+EBB__INLINE bool ebb__runtime_there(void) {
+    return atomic_load_explicit(&ebb__runtime, memory_order_acquire) != NULL;
+}
+
+/* Its functions, if there are any. stopping: with the collector's lock, before the world is
+ * stopped; roots, visit, marked: in the stop; stopped: outside every lock. */
+EBB__SHARED void ebb__runtime_stopping(void);
+EBB__SHARED void ebb__runtime_roots(void);
+EBB__SHARED void ebb__runtime_visit(void (*visit)(uintptr_t word, void *arg), void *arg);
+EBB__SHARED void ebb__runtime_marked(bool finalizers);
+EBB__SHARED void ebb__runtime_stopped(void);
+
+/* A traced object was marked in the stop. Any marker. */
+EBB__SHARED void ebb__traced_note(uintptr_t object);
+
+/* In the stop, after a run of marking: traces what was noted, and marks what that reaches. first:
+ * all that is marked. */
+EBB__SHARED void ebb__traced_run(bool first, mark_totals *totals);
+
+/* What a traced object refers to, to be marked, as ebb__mark_fields; or to be visited. */
+EBB__SHARED void ebb__traced_fields(const span *s, uintptr_t object, bool itself);
+EBB__SHARED void ebb__traced_visit(const span *s, uintptr_t object,
+                                   void (*visit)(uintptr_t word, void *arg), void *arg);
+
+/* Collections are held back. */
+EBB__SHARED bool ebb__gc_held(void);
 
 /* --- The cycle (cycle.c)
  * ---------------------------------------------------------------------------- */

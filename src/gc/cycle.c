@@ -2,13 +2,14 @@
  *
  * Beside the program, where the system tells which pages are written to:
  *
- *   begin   what the last cycle left is swept. Full: writes to all that is in use are noted from
- * now on, and the marks are cleared. Minor: what was written since the last cycle is listed. open
- * a short stop. What threads did before it is visible, so what they store into objects that are
- * looked at later is either seen or noted. Stacks are looked at, as a hint. mark    what the
- * changed pages and the hints reach; then what was written meanwhile, again and again until it is
- * little finish  the stop: what was written last, all roots, weak references, finalizers sweep
- * beside the program, and by those who allocate
+ *   - begin: what the last cycle left is swept. Full: writes to all that is in use are noted from
+ *     now on, and the marks are cleared. Minor: what was written since the last cycle is listed.
+ *   - open, a short stop: what threads did before it is visible, so what they store into objects
+ *     that are looked at later is either seen or noted. Stacks are looked at, as a hint.
+ *   - mark: what the changed pages and the hints reach; then what was written meanwhile, again and
+ *     again until it is little.
+ *   - finish, the stop: what was written last, all roots, weak references, finalizers.
+ *   - sweep: beside the program, and by those who allocate.
  *
  * In one stop - small heaps, stress, and where the system does not tell - begin, mark and finish
  * fall together.
@@ -170,10 +171,14 @@ static bool finish_mark(uintptr_t sp) {
     now.record.roots_ns = gathered - looked;
     ebb__mark_beside(false);
     ebb__finalizers_mark_roots();
+    ebb__runtime_roots();
     ebb__mark_run(&ebb__cycle_roots.ranges, changed, 0, &now.totals);
+    ebb__traced_run(true, &now.totals);
     now.record.drain_ns = ebb__os_now_ns() - gathered;
     ebb__weak_clear();
+    ebb__runtime_marked(false);
     if (ebb__finalizers_find_due(&now.totals)) ebb__weak_clear();
+    ebb__runtime_marked(true);
     ebb__extents_trim();
     return true;
 }
@@ -211,7 +216,12 @@ static bool finish_steps(uintptr_t sp) {
 static void finish_locked(uintptr_t sp, void *mine) {
     cycle_record *r = &now.record;
     if (ebb__cycle_phase() != PHASE_READY) return;
+    if (ebb__gc_held()) {
+        now.result = EBB_EBUSY;
+        return;
+    }
     uint64_t start = ebb__os_now_ns();
+    ebb__runtime_stopping();
     *(bool *)mine = true;
     now.result = ebb__world_stop();
     if (now.result == 0) {
@@ -257,7 +267,9 @@ static void cycle_finish(uintptr_t sp) {
     bool mine = false;
     int cancel = ebb__os_cancel_defer(); /* or a thread would go with the cycle */
     gate_pass(sp, finish_locked, &mine);
+    bool done = mine && now.result == 0;
     if (mine) cycle_close();
+    if (done) ebb__runtime_stopped();
     ebb__os_cancel_restore(cancel);
 }
 
@@ -431,6 +443,19 @@ bool ebb__cycle_await(void) {
     return ebb__cycle_phase() != PHASE_IDLE;
 }
 
+/* A thread of the library's own leaves the last stop to one of the program's, if there is a runtime
+ * that wants it so. The collector's has the time to wait for one that allocates, others have not.
+ */
+static int ready_await(enum cause cause) {
+    const uint64_t MOST_NS = 1000000000;
+    uint64_t start = ebb__os_now_ns();
+    while (ebb__cycle_phase() == PHASE_READY) {
+        if (cause != CAUSE_GROWTH && ebb__os_now_ns() - start > MOST_NS) return EBB_EBUSY;
+        ebb__os_wait(&now.phase, PHASE_READY, MOST_NS / 10);
+    }
+    return 0;
+}
+
 /* By the owner. */
 static int cycle_make(enum cause cause, bool full, uintptr_t sp) {
     ebb__sweep_finish(true);
@@ -453,6 +478,7 @@ static int cycle_make(enum cause cause, bool full, uintptr_t sp) {
     }
     phase_set(PHASE_READY);
     ebb__yield_point(2);
+    if (ebb__runtime_there() && ebb__world_exempted()) return ready_await(cause);
     cycle_finish(sp);
     return now.result;
 }
@@ -472,10 +498,16 @@ static void collect_below(uintptr_t sp, void *unused) {
     (void)unused;
     if (ebb__space_footprint() > 4 * MIB) ebb__crew_start();
     if (ebb__dirty_wanted() && !ebb__pace_small()) hints_list();
-    while (!cycle_own()) ebb__cycle_help(sp);
+    bool held = ebb__gc_held();
+    while (!held && !cycle_own()) {
+        ebb__cycle_help(sp);
+        held = ebb__gc_held();
+    }
     uint64_t made = atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed);
     bool served = cause == CAUSE_GROWTH && made != collect_call.made;
-    if (served) {
+    if (held) {
+        collect_call.result = EBB_EBUSY;
+    } else if (served) {
         phase_set(PHASE_IDLE);
         collect_call.result = 0;
     } else {

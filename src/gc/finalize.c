@@ -13,6 +13,7 @@ typedef struct final_entry {
     uintptr_t object; /* 0: never used; 1: removed */
     ebb_finalizer fn;
     void *arg;
+    ebb_order order;
 } final_entry;
 
 enum { ENTRY_NONE, ENTRY_REMOVED };
@@ -76,35 +77,57 @@ static bool entry_remove(uintptr_t object) {
     return true;
 }
 
-static int entry_set(uintptr_t object, ebb_finalizer fn, void *arg) {
+static int entry_set(uintptr_t object, const ebb_finalization *f) {
     if (!table_room()) return EBB_ENOMEM;
     final_entry *e = entry_find(final.table, final.room, object);
     if (e->object != object) {
         final.used += e->object == ENTRY_NONE;
         atomic_fetch_add_explicit(&ebb__finalizer_count, 1, memory_order_relaxed);
     }
-    *e = (final_entry){object, fn, arg};
+    *e = (final_entry){object, f->fn, f->arg, f->order};
     return 0;
 }
 
-int ebb_finalizer_set(void *object, ebb_finalizer fn, void *arg) {
+static void entry_get(uintptr_t object, ebb_finalization *f) {
+    const final_entry *e = final.table ? entry_find(final.table, final.room, object) : NULL;
+    *f = (ebb_finalization){0};
+    if (e && e->object == object) *f = (ebb_finalization){e->fn, e->arg, e->order};
+}
+
+/* *before is what was set, with a null fn for nothing. */
+static int finalizer_change(const char *call, void *object, const ebb_finalization *f,
+                            ebb_finalization *before) {
     void *base = ebb_base_of(object);
-    if (!base)
-        return ebb__misuse(EBB_ENOTHEAP, "ebb_finalizer_set", "%p is no object of the heap",
-                           object);
+    if (!base) return ebb__misuse(EBB_ENOTHEAP, call, "%p is no object of the heap", object);
     if (base != object)
-        return ebb__misuse(EBB_ENOTBASE, "ebb_finalizer_set",
-                           "%p points %zu bytes into the object at %p", object,
+        return ebb__misuse(EBB_ENOTBASE, call, "%p points %zu bytes into the object at %p", object,
                            (size_t)((char *)object - (char *)base), base);
     int error = 0;
     ebb__critical_lock(&ebb__final_lock);
-    if (fn)
-        error = entry_set((uintptr_t)object, fn, arg);
-    else if (!entry_remove((uintptr_t)object))
-        error = EBB_ENOENT;
+    entry_get((uintptr_t)object, before);
+    if (f->fn)
+        error = entry_set((uintptr_t)object, f);
+    else
+        entry_remove((uintptr_t)object);
     ebb__critical_unlock(&ebb__final_lock);
     ebb_keep_alive(object);
-    if (fn && !error) ebb__service_need();
+    if (f->fn && !error) ebb__service_need();
+    return error;
+}
+
+int ebb_finalizer_set(void *object, ebb_finalizer fn, void *arg) {
+    ebb_finalization now = {fn, arg, EBB_ORDER}, before;
+    int error = finalizer_change("ebb_finalizer_set", object, &now, &before);
+    return error || fn || before.fn ? error : EBB_ENOENT;
+}
+
+int ebb_finalizer_swap(void *object, const ebb_finalization *now, ebb_finalization *before) {
+    ebb_finalization was;
+    if (!now || (unsigned)now->order > EBB_ORDER_LAST)
+        return ebb__misuse(EBB_EINVAL, "ebb_finalizer_swap", now ? "there is no order %d" : "null",
+                           now ? (int)now->order : 0);
+    int error = finalizer_change("ebb_finalizer_swap", object, now, &was);
+    if (before && !error) *before = was;
     return error;
 }
 
@@ -137,10 +160,11 @@ size_t ebb__finalizers_due(void) {
     return final.queue_tail - final.queue_head;
 }
 
-/* Takes the oldest into final.running. False when there is none. */
-static bool queue_take(void) {
+/* Takes the oldest into final.running. False when there is none; or, unless it is to wait, when one
+ * is being called. */
+static bool queue_take(bool wait) {
     ebb__critical_lock(&ebb__final_lock);
-    while (final.runner != 0 && final.runner != ebb__os_tid()) {
+    while (wait && final.runner != 0 && final.runner != ebb__os_tid()) {
         uint32_t turn = atomic_load_explicit(&final.turn, memory_order_acquire);
         ebb__critical_unlock(&ebb__final_lock);
         ebb__os_wait(&final.turn, turn, UINT64_MAX);
@@ -165,11 +189,34 @@ static void running_done(void) {
     ebb__os_wake(&final.turn, true);
 }
 
+static void running_call(void) {
+    final.running.fn((void *) final.running.object, final.running.arg);
+    running_done();
+}
+
+bool ebb_finalizer_run_one(void) {
+    if (!queue_take(false)) return false;
+    running_call();
+    return true;
+}
+
+size_t ebb_finalizers_all(void) {
+    ebb__critical_lock(&ebb__final_lock);
+    for (size_t i = 0; i < final.room; i++) {
+        final_entry e = final.table[i];
+        if (e.object <= ENTRY_REMOVED) continue;
+        queue_add(e);
+        entry_remove(e.object);
+    }
+    size_t due = ebb__finalizers_due();
+    ebb__critical_unlock(&ebb__final_lock);
+    return due;
+}
+
 size_t ebb_finalizers_run(void) {
     size_t ran = 0;
-    while (queue_take()) {
-        final.running.fn((void *) final.running.object, final.running.arg);
-        running_done();
+    while (queue_take(true)) {
+        running_call();
         ran++;
     }
     return ran;
@@ -206,25 +253,52 @@ void ebb__finalizers_roots(void (*visit)(uintptr_t word, void *arg), void *arg) 
     visit((uintptr_t) final.running.arg, arg);
 }
 
-bool ebb__finalizers_find_due(mark_totals *totals) {
-    bool any = false;
-    for (size_t i = 0; i < final.room; i++)
-        if (final.table[i].object > ENTRY_REMOVED && ebb__mark_is_dead(final.table[i].object)) {
-            ebb__mark_fields(final.table[i].object);
-            any = true;
-        }
-    if (!any) return false;
+static void due_mark(mark_totals *totals) {
     ebb__mark_run(NULL, NULL, 0, totals);
+    ebb__traced_run(false, totals);
+}
+
+static bool due_dead(const final_entry *e, bool last) {
+    return e->object > ENTRY_REMOVED && (e->order == EBB_ORDER_LAST) == last &&
+           ebb__mark_is_dead(e->object);
+}
+
+/* Marks what dead objects with an order refer to. True when there is any dead object. */
+static bool due_mark_fields(bool last) {
+    bool any = false;
+    for (size_t i = 0; i < final.room; i++) {
+        const final_entry *e = &final.table[i];
+        if (!due_dead(e, last)) continue;
+        any = true;
+        if (e->order != EBB_ORDER_NONE) ebb__mark_fields(e->object, e->order == EBB_ORDER_STRICT);
+    }
+    return any;
+}
+
+/* Moves what is dead still to the queue, and marks it. */
+static void due_queue(bool last, mark_totals *totals) {
+    size_t first = final.queue_tail - final.queue_head;
     for (size_t i = 0; i < final.room; i++) {
         final_entry e = final.table[i];
-        if (e.object <= ENTRY_REMOVED || !ebb__mark_is_dead(e.object)) continue;
+        if (!due_dead(&e, last)) continue;
         queue_add(e);
         entry_remove(e.object);
     }
-    for (size_t i = final.queue_head; i < final.queue_tail; i++)
+    for (size_t i = final.queue_head + first; i < final.queue_tail; i++)
         ebb__mark_word(final.queue[i].object);
-    ebb__mark_run(NULL, NULL, 0, totals);
-    return true;
+    due_mark(totals);
+}
+
+/* Those that are to go last when everything else that is due has been marked. */
+bool ebb__finalizers_find_due(mark_totals *totals) {
+    bool any = false;
+    for (int last = 0; last < 2; last++) {
+        if (!due_mark_fields(last)) continue;
+        due_mark(totals);
+        due_queue(last, totals);
+        any = true;
+    }
+    return any;
 }
 
 /* --- Weak references

@@ -230,7 +230,9 @@ static void array_scan(marker *m, uintptr_t array) {
 
 static inline void object_scan(marker *m, const span *s, uintptr_t object) {
     const struct ebb__layout *layout = s->bin->layout;
-    if (EBB__RARE(s->stride > PIECE))
+    if (EBB__RARE(layout->kind == LAYOUT_TRACED)) {
+        if (!pool.beside) ebb__traced_note(object);
+    } else if (EBB__RARE(s->stride > PIECE))
         piece_scan(m, s, 0);
     else if (layout->kind == LAYOUT_TYPED)
         elements_scan(m, layout, object, object + s->stride);
@@ -380,7 +382,7 @@ static void changed_scan(marker *m, uintptr_t from, uintptr_t to) {
         const span *s = ebb__span_at(from);
         uintptr_t end = round_down(from, PAGE) + PAGE;
         if (s) end = span_end(s);
-        if (s) marked_scan(m, s, from, min_size(end, to));
+        if (s && s->bin->layout->kind != LAYOUT_TRACED) marked_scan(m, s, from, min_size(end, to));
         from = end;
     }
 }
@@ -629,6 +631,11 @@ void ebb__mark_word(uintptr_t word) {
     word_mark(&mark_local, word);
 }
 
+void ebb__mark_root(uintptr_t word) {
+    bool ours = word - ebb__space.base < 2 * ebb__space.zone_bytes;
+    if (ours && !root_holds(&mark_local, word)) word_mark(&mark_local, word);
+}
+
 bool ebb__mark_is_dead(uintptr_t word) {
     uint32_t index;
     const span *s = ebb__span_at(word);
@@ -640,11 +647,15 @@ bool ebb__mark_is_dead(uintptr_t word) {
                         atomic_load_explicit(&s->held, memory_order_relaxed) == HELD_STOP);
 }
 
-void ebb__mark_fields(uintptr_t p) {
+void ebb__mark_fields(uintptr_t p, bool itself) {
     uint32_t index;
     const span *s = ebb__span_at(p);
     if (!s || !span_find(s, p, &index) || s->zone == ZONE_DATA) return;
     const struct ebb__layout *l = s->bin->layout;
+    if (l->kind == LAYOUT_TRACED) {
+        ebb__traced_fields(s, span_start(s) + index * s->stride, itself);
+        return;
+    }
     bool typed = l->kind == LAYOUT_TYPED;
     size_t step = typed ? l->element : sizeof(void *);
     uint32_t slices = ebb__extents_on ? l->slice_count : 0;
@@ -653,11 +664,11 @@ void ebb__mark_fields(uintptr_t p) {
     for (size_t at = 0; at + step <= s->stride; at += step) {
         for (uint32_t i = 0; i < count; i++) {
             uintptr_t word = *(uintptr_t *)(object + at + (typed ? l->strong[i] : 0));
-            if (word - object >= s->stride) word_push(&mark_local, word);
+            if (itself || word - object >= s->stride) word_push(&mark_local, word);
         }
         for (uint32_t i = 0; i < slices; i++) {
             slice_reach reach = slice_load(object + at, &l->slices[i]);
-            if (reach.ptr - object >= s->stride) slice_mark(&mark_local, &reach);
+            if (itself || reach.ptr - object >= s->stride) slice_mark(&mark_local, &reach);
         }
     }
 }

@@ -62,8 +62,11 @@ EBB__SHARED void ebb__mark_hints(uintptr_t start, uintptr_t end);
 EBB__SHARED void ebb__mark_word(uintptr_t word);
 
 /* Scans the object that starts at p as if it had been marked, without marking it, on the next run;
- * its own references to itself are passed over. */
-EBB__SHARED void ebb__mark_fields(uintptr_t p);
+ * its own references to itself are passed over, unless they count too. */
+EBB__SHARED void ebb__mark_fields(uintptr_t p, bool itself);
+
+/* The same for a word of a root: see root_holds in mark.c. */
+EBB__SHARED void ebb__mark_root(uintptr_t word);
 
 /* Whether a word points into a heap object that is not marked. */
 EBB__SHARED bool ebb__mark_is_dead(uintptr_t word);

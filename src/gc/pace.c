@@ -244,8 +244,16 @@ static bool claim_begin(claim *c) {
     return true;
 }
 
+/* The cycle waits for a thread of the program to end it. */
+static void claim_finish(uintptr_t sp, void *unused) {
+    (void)unused;
+    ebb__cycle_help(sp);
+}
+
 bool ebb__pace_claim(size_t bytes) {
-    if (EBB__LIKELY(!claim_due(bytes))) return true;
+    if (EBB__LIKELY(!claim_due(bytes)) || ebb__gc_held()) return true;
+    if (ebb__cycle_phase() == PHASE_READY && ebb__runtime_there())
+        ebb__os_with_registers(claim_finish, NULL);
     claim c = {bytes, cycles_made()};
     do {
         if (ebb__cycle_phase() == PHASE_IDLE && !claim_begin(&c)) return true;

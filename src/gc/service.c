@@ -22,6 +22,10 @@ static struct {
     bool settled; /* an idle collection was made since the program last worked */
 } service;
 
+static void service_finalize(void) {
+    if (!ebb__runtime_there()) ebb_finalizers_run();
+}
+
 /* Not while a cycle runs: the program may be waiting for it. */
 static bool program_quiet(void) {
     size_t claimed = atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
@@ -41,8 +45,8 @@ static size_t pages_to_keep(void) {
 }
 
 static void idle_collect(void) {
-    if (ebb__pages_in_use() > MIB) ebb__collect(CAUSE_IDLE, true);
-    ebb_finalizers_run();
+    if (ebb__pages_in_use() > MIB && !ebb__runtime_there()) ebb__collect(CAUSE_IDLE, true);
+    service_finalize();
     ebb__pages_return(UINT64_MAX, 0, SIZE_MAX);
     program_quiet();
     service.settled = true;
@@ -50,7 +54,7 @@ static void idle_collect(void) {
 
 /* One look. True when there is reason to look again soon. */
 static bool service_tick(void) {
-    ebb_finalizers_run();
+    service_finalize();
     ebb__gc_hooks.tick();
     unsigned idle = (unsigned)ebb__settings.idle_seconds;
     if (!program_quiet()) {
@@ -95,7 +99,7 @@ static void *service_thread(void *unused) {
         ebb__os_wait(&service.work, work, until > now ? until - now : 0);
         ebb_blocking_end();
         /* A cycle ended: finalizers may be due now, the rest has its time. */
-        ebb_finalizers_run();
+        service_finalize();
     }
     return NULL;
 }

@@ -60,6 +60,10 @@ static bool tid_exempt(int tid) {
     return false;
 }
 
+bool ebb__world_exempted(void) {
+    return tid_exempt(ebb__os_tid());
+}
+
 /* --- The table ---------------------------------------------------------------------------------
  */
 

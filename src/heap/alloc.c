@@ -186,6 +186,14 @@ void *ebb__alloc_layout(ebb__layout *layout, size_t size) {
     return layout ? alloc_bytes(layout, size, align_of_size(size)) : NULL;
 }
 
+void *ebb_alloc_as(ebb_layout *layout, size_t size) {
+    if (!layout) {
+        ebb__misuse(EBB_EINVAL, "ebb_alloc_as", "the layout is null");
+        return NULL;
+    }
+    return alloc_done(alloc_bytes(layout, size, 16));
+}
+
 void *ebb__new(ebb__site *site) {
     heap_bin *bin = __atomic_load_n((heap_bin **)&site->bin, __ATOMIC_ACQUIRE);
     if (EBB__LIKELY(bin != NULL)) return alloc_done(alloc_small(bin));

@@ -34,7 +34,8 @@ EBB__INLINE uint32_t class_of(size_t size, size_t align) {
 
 EBB__SHARED void ebb__classes_start(void);
 
-enum layout_kind { LAYOUT_DATA, LAYOUT_WORDS, LAYOUT_TYPED };
+/* LAYOUT_TRACED: a function tells (gc/runtime.c). */
+enum layout_kind { LAYOUT_DATA, LAYOUT_WORDS, LAYOUT_TYPED, LAYOUT_TRACED };
 
 typedef struct heap_bin {
     struct ebb__layout *layout;
@@ -60,11 +61,13 @@ struct ebb__layout {
     uint32_t use;     /* enum ebb__use */
     size_t element;   /* bytes; 0 unless typed */
     uint32_t strong_count, weak_count, field_count, slice_count;
-    uint32_t *strong;         /* byte offsets of pointers that keep alive, those of slices last */
-    uint32_t *weak;           /* byte offsets of weak ones */
-    slice_field *slices;      /* the last slice_count of strong */
-    ebb__field *fields;       /* as given */
-    struct ebb__layout *next; /* of all [types lock to add] */
+    uint32_t *strong;    /* byte offsets of pointers that keep alive, those of slices last */
+    uint32_t *weak;      /* byte offsets of weak ones */
+    slice_field *slices; /* the last slice_count of strong */
+    ebb__field *fields;  /* as given */
+    ebb_tracer tracer;   /* of traced ones, and what it is called with */
+    uintptr_t env;
+    struct ebb__layout *next;                /* of all [types lock to add] */
     _Atomic(heap_bin *) bins[CLASS_MAX + 1]; /* release by bin_make, acquire by its readers */
 };
 

@@ -5,6 +5,7 @@
 
 #include "../base/base.h"
 #include "../../include/ebb/heap.h"
+#include "../../include/ebb/runtime.h"
 
 /* What the objects of a span look like; made once, never freed. */
 typedef struct ebb__layout ebb__layout;
@@ -16,6 +17,10 @@ EBB__SHARED ebb__layout *ebb__layout_of(ebb__site *site);
  * be the caller's own memory, copied). Equal requests give the same layout. */
 EBB__SHARED ebb__layout *ebb__layout_make(const char *name, size_t size, const ebb__field *fields,
                                           enum ebb__use use);
+
+/* A layout of its own with a name, of any kind but LAYOUT_TYPED; null without memory. */
+EBB__SHARED ebb__layout *ebb__layout_own(const char *name, uint32_t kind, ebb_tracer tracer,
+                                         uintptr_t env);
 
 /* The layouts without a type: every word may be a pointer, or none. */
 EBB__SHARED ebb__layout *ebb__layout_plain(bool words, enum ebb__use use);

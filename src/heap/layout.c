@@ -147,6 +147,26 @@ ebb__layout *ebb__layout_make(const char *name, size_t size, const ebb__field *f
     return l;
 }
 
+ebb__layout *ebb__layout_own(const char *name, uint32_t kind, ebb_tracer tracer, uintptr_t env) {
+    if (!ebb__heap_start()) return NULL;
+    size_t bytes = name ? strlen(name) + 1 : 1;
+    ebb__critical_lock(&ebb__types_lock);
+    struct ebb__layout *l = record_alloc_locked(sizeof *l);
+    char *copy = record_alloc_locked(bytes);
+    if (l && copy) {
+        memcpy(copy, name ? name : "", bytes);
+        l->name = copy;
+        l->kind = kind;
+        l->use = EBB__USE_OBJECT;
+        l->tracer = tracer;
+        l->env = env;
+        l->next = ebb__layouts;
+        ebb__layouts = l;
+    }
+    ebb__critical_unlock(&ebb__types_lock);
+    return copy ? l : NULL;
+}
+
 ebb__layout *ebb__layout_plain(bool words, enum ebb__use use) {
     if (!ebb__heap_start()) return NULL;
     return &ebb__plain[words][use];

@@ -52,7 +52,7 @@ static bool types_open(why *w) {
 
 const char *ebb__why_layout_name(const struct ebb__layout *l, char *room, size_t size) {
     static const char *const of[EBB__USE_COUNT] = {"", " in slices' arrays", " in maps' tables"};
-    const char *plain = l->kind == LAYOUT_WORDS ? "words" : "data";
+    const char *plain = l->kind == LAYOUT_DATA ? "data" : "words";
     snprintf(room, size, "%s%s", *l->name ? l->name : plain, of[l->use % EBB__USE_COUNT]);
     return room;
 }
@@ -72,7 +72,7 @@ static bool type_is(const struct ebb__layout *l, const char *wanted) {
     if (strcmp(wanted, "slice") == 0) return l->use == EBB__USE_SLICE;
     if (strcmp(wanted, "map") == 0) return l->use == EBB__USE_MAP;
     if (l->use != EBB__USE_OBJECT || *l->name) return false;
-    if (strcmp(wanted, "words") == 0) return l->kind == LAYOUT_WORDS;
+    if (strcmp(wanted, "words") == 0) return l->kind != LAYOUT_DATA;
     return strcmp(wanted, "data") == 0 && l->kind == LAYOUT_DATA;
 }
 
