@@ -1,0 +1,2 @@
+/* gc.h - <gc.h> is <gc/gc.h>. */
+#include "gc/gc.h"
