@@ -63,6 +63,7 @@
 #include "observe/endpoint.c"
 #include "observe/gc_page.c"
 #include "observe/graph.c"
+#include "observe/held.c"
 #include "observe/history.c"
 #include "observe/hooks.c"
 #include "observe/http.c"

@@ -89,17 +89,21 @@ TEST(memory_as_text) {
     CHECK(says("[stack]"));
 }
 
-TEST(memory_as_json) {
+static long long json_classes(void) {
     static const char *const classes[] = {
         "live",           "held",           "slice_tails",   "map_empty",     "dead",
         "free_pages",     "free_slots",     "span_ends",     "metadata",      "offheap",
         "outside_malloc", "outside_stacks", "outside_files", "outside_other", "unexplained"};
+    long long sum = 0;
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) sum += json_class(classes[i]);
+    return sum;
+}
+
+TEST(memory_as_json) {
     objects_make(10000, 1000);
     show("/debug/ebb/memory?format=json&outside=1");
     json_check();
-    long long sum = 0;
-    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) sum += json_class(classes[i]);
-    CHECK_EQ(sum, json_number("rss"));
+    CHECK_EQ(json_classes(), json_number("rss"));
     CHECK_EQ(json_number("pid"), getpid());
     CHECK(json_class("live") > 9 * (long long)MIB);
     CHECK(says("\"outside\":["));
@@ -121,6 +125,45 @@ TEST(memory_as_a_profile) {
     CHECK(says("Resident memory of process"));
     show("/debug/pprof/memory?debug=0");
     CHECK_STR(shown.type, "application/octet-stream");
+}
+
+EBB_SLICE(held_bytes, char);
+
+/* Half of 16 MiB are used, and all of it resident. */
+static NOINLINE held_bytes half_make(void) {
+    held_bytes s = {0};
+    CHECK_EQ(ebb_grow(&s, 16 * MIB), 0);
+    memset(s.ptr, 1, 16 * MIB);
+    s.len = 8 * MIB;
+    return s;
+}
+
+/* What a stack alone leads to, as far as it is resident: not what was never touched, nor what is
+ * beyond a slice's length. */
+TEST(memory_held_by_a_stack) {
+    objects_make(10000, 1000);
+    void *volatile block = ebb_alloc_data(64 * MIB);
+    CHECK(block != NULL);
+    memset(block, 1, 24 * MIB);
+    volatile held_bytes half = half_make();
+    show("/debug/ebb/memory?format=json");
+    long long live = json_class("live");
+    CHECK_EQ(json_class("held"), 0);
+    CHECK(says("\"held_known\":false"));
+    CHECK(json_class("slice_tails") >= 8 * (long long)MIB);
+    show("/debug/ebb/memory?format=json&conservative=1");
+    json_check();
+    CHECK(says("\"held_known\":true"));
+    CHECK_EQ(json_classes(), json_number("rss"));
+    CHECK(json_class("held") >= 32 * (long long)MIB);
+    CHECK(json_class("held") < 35 * (long long)MIB);
+    CHECK(json_class("live") + 32 * (long long)MIB <= live);
+    CHECK(json_class("live") > 9 * (long long)MIB);
+    show("/debug/pprof/memory?conservative=1&debug=1");
+    CHECK(says("held was found by a snapshot"));
+    CHECK_EQ(page_get(&shown, "/debug/ebb/memory?conservative=1&seconds=0"), 0);
+    CHECK_EQ(shown.status, 400);
+    CHECK(((char *)block)[24 * MIB - 1] == 1 && half.len == 8 * MIB);
 }
 
 /* --- /debug/ebb/slack ----------------------------------------------------------------------- */

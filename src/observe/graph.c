@@ -376,17 +376,6 @@ void ebb__graph_walk(graph *g, bool precise) {
     marks_close(g, false);
 }
 
-bool ebb__graph_sums(graph *g, const snapshot *s, graph_sum *all, graph_sum *doubtful) {
-    if (!ebb__graph_open(g, s)) return false;
-    ebb__graph_walk(g, true);
-    *doubtful = g->found;
-    ebb__graph_walk(g, false);
-    *all = g->found;
-    doubtful->objects = all->objects - doubtful->objects;
-    doubtful->bytes = all->bytes - doubtful->bytes;
-    return !g->failed;
-}
-
 /* --- Questions ------------------------------------------------------------------------------ */
 
 const root_note *ebb__graph_note(const graph *g, uint32_t range) {
@@ -427,6 +416,23 @@ graph_slot ebb__graph_slot(const graph *g, uint64_t number) {
     slot.range = low;
     slot.address = g->snap->roots->ranges.items[low].start + (word - g->range_at[low]) * 8;
     return slot;
+}
+
+void ebb__graph_target_span(graph *g, const span *s, graph_sum *targets) {
+    for (uint32_t w = 0; w * 64 < s->count; w++) {
+        _Atomic(uint64_t) *bits = &graph_targets(g, s)[w];
+        uint64_t marks = atomic_load_explicit(&span_mark_bits(s)[w], memory_order_relaxed);
+        marks &= ~atomic_load_explicit(bits, memory_order_relaxed);
+        atomic_store_explicit(bits, marks, memory_order_relaxed);
+        graph_sum_add(targets, s, marks);
+    }
+}
+
+graph_sum ebb__graph_target_all(graph *g) {
+    graph_sum targets = {0, 0};
+    for (uint32_t n = 1; n < ebb__space.span_count; n++)
+        if (span_at(n)->state >= SPAN_SMALL) ebb__graph_target_span(g, span_at(n), &targets);
+    return targets;
 }
 
 void ebb__graph_each(graph *g, void (*visit)(graph *g, const span *s, uint32_t index, void *arg),

@@ -66,6 +66,11 @@ EBB__SHARED bool ebb__graph_open(graph *g, const snapshot *s);
 /* Walks on from the precise roots, or from the others. Marks are set on what is found. */
 EBB__SHARED void ebb__graph_walk(graph *g, bool precise);
 
+/* What is marked of a span becomes its targets, without those that were; adds them to the sum. And
+ * the same of all spans. */
+EBB__SHARED void ebb__graph_target_span(graph *g, const span *s, graph_sum *targets);
+EBB__SHARED graph_sum ebb__graph_target_all(graph *g);
+
 /* Clears the marks, for another walk; `from` stays. */
 EBB__SHARED void ebb__graph_forget(graph *g);
 
@@ -98,6 +103,13 @@ EBB__INLINE bool graph_precise(const root_note *note) {
     return note->origin == ORIGIN_STATIC || note->origin == ORIGIN_RANGE;
 }
 
+/* Objects of a span, by the bits of some of them. */
+EBB__INLINE void graph_sum_add(graph_sum *sum, const span *s, uint64_t bits) {
+    unsigned objects = (unsigned)__builtin_popcountll(bits);
+    sum->objects += objects;
+    sum->bytes += objects * s->stride;
+}
+
 EBB__INLINE uint64_t graph_number(const graph *g, const span *s, uint32_t index) {
     return g->first[span_number(s)] + index;
 }
@@ -124,10 +136,6 @@ EBB__INLINE uint64_t graph_slot_from(uint64_t from) {
 EBB__INLINE _Atomic(uint64_t) *graph_targets(const graph *g, const span *s) {
     return g->target + (size_t)s->first_page * BITMAP_WORDS;
 }
-
-/* Walks everything: all that is reachable, and of it what only stacks, registers and thread-local
- * storage lead to. False without memory. */
-EBB__SHARED bool ebb__graph_sums(graph *g, const snapshot *s, graph_sum *all, graph_sum *doubtful);
 
 /* Zeroed memory of the child's, never given back; null without. */
 EBB__SHARED void *ebb__graph_memory(size_t bytes);

@@ -9,7 +9,6 @@
  * All in one stop. unexplained = what 3 finds less what 2 does: both look at the heap, and neither
  * believes the other. What this look itself maps is there before 3 begins, and counted. */
 #include "memory.h"
-#include "../map/map.h"
 #include "profile.h"
 #include "residency.h"
 #include "slack.h"
@@ -100,18 +99,22 @@ static void memory_tail(const span *s, uintptr_t array, uintptr_t from, uintptr_
     out->slice_tails += ebb__residency_in(from, to);
 }
 
-static void memory_table(const map_table *t, void *arg) {
-    struct ebb_memory *out = arg;
+uint64_t ebb__memory_table_empty(const map_table *t) {
+    uint64_t bytes = 0;
     size_t stride = t->table->stride, slots = t->table->slots;
     const uint8_t *control = (const uint8_t *)(t->table + 1);
-    if (!ebb__span_at(t->slots)) return;
-    if (ebb__residency_in(t->slots, t->slots + slots * stride) == slots * stride) {
-        out->map_empty += (slots - (t->spare ? 0 : min_size(t->table->count, slots))) * stride;
-        return;
-    }
+    if (!ebb__span_at(t->slots)) return 0;
+    if (ebb__residency_in(t->slots, t->slots + slots * stride) == slots * stride)
+        return (slots - (t->spare ? 0 : min_size(t->table->count, slots))) * stride;
     for (size_t i = 0; i < slots; i++)
         if (t->spare || control[i] >= EBB__SLOT_EMPTY)
-            out->map_empty += ebb__residency_in(t->slots + i * stride, t->slots + (i + 1) * stride);
+            bytes += ebb__residency_in(t->slots + i * stride, t->slots + (i + 1) * stride);
+    return bytes;
+}
+
+static void memory_table(const map_table *t, void *arg) {
+    struct ebb_memory *out = arg;
+    out->map_empty += ebb__memory_table_empty(t);
 }
 
 /* Threads may have been stopped with pages that they have taken and not made a span of. How many

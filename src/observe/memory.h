@@ -3,6 +3,7 @@
 #define EBB_OBSERVE_MEMORY_H
 
 #include "../gc/collector.h"
+#include "../map/map.h"
 #include "../../include/ebb/memory.h"
 
 /* One class of struct ebb_memory. The table ends with a null name; its order is the struct's, and
@@ -40,5 +41,8 @@ EBB__SHARED void ebb__memory_list_free(outside_list *list); /* or null */
 
 /* ebb_memory; fills *list too unless it is null, largest first. */
 EBB__SHARED int ebb__memory_look(struct ebb_memory *out, outside_list *list);
+
+/* The resident bytes of a table's slots that have no entry; once residency is taken. */
+EBB__SHARED uint64_t ebb__memory_table_empty(const map_table *t);
 
 #endif

@@ -8,8 +8,10 @@
 const memory_class ebb__memory_classes[] = {
     CLASS("heap", live, "objects that are alive, without the three that follow",
           "ebb why says who holds them; ebb diff, what grew"),
-    CLASS("heap", held, "objects that only a word on a stack or in static data may refer to",
-          "ebb why --conservative names the words; ebb_root_exclude keeps tables of numbers out"),
+    CLASS(
+        "heap", held,
+        "objects that only words on stacks, in registers or thread-local storage lead to",
+        "ebb why --conservative names the words; set variables to null, allocate numbers as data"),
     CLASS("heap", slice_tails, "slices' arrays beyond every length (at least so much)",
           "ebb_shrink or ebb_clip after cutting, or describe the field as slice_to_len; ebb slack "
           "says "

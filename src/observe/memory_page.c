@@ -1,9 +1,9 @@
 /* memory_page.c - /debug/ebb/memory: why RSS is what it is, for `ebb rss`. docs/observe.md.
  *
  *   ?outside=1      with what is outside Ebb, by name: each mapped file, malloc, stacks
+ *   ?conservative=1 with the class held, which a snapshot finds
  *   ?format=json    the same as JSON */
-#include "endpoint.h"
-#include "memory.h"
+#include "held.h"
 #include "size.h"
 
 static const char *const outside_kinds[] = {[OUTSIDE_MALLOC] = "malloc",
@@ -44,8 +44,10 @@ static void memory_notes(reply *to, const struct ebb_memory *m) {
     memory_note(to, m->huge, "of all are in huge pages");
     memory_note(to, m->shared, "of all other processes have mapped too");
     memory_note(to, m->swapped, "are swapped out");
-    if (!m->held_known)
-        ebb__reply_print(to, "held was not asked for: see ebb why --conservative\n");
+    if (m->held_known)
+        ebb__reply_print(to, "held was found by a snapshot, in a stop of its own just before\n");
+    else
+        ebb__reply_print(to, "held was not asked for: ebb rss --conservative\n");
     if (!m->pages_exact)
         ebb__reply_print(to, "This kernel does not tell pages of zeroes from others: memory that "
                              "was only read may show under unexplained.\n");
@@ -150,17 +152,16 @@ static void memory_answer(const request *r, reply *to) {
         ebb__reply_error(to, 503, "no memory for the list");
         return;
     }
-    int error = ebb__memory_look(&m, list);
-    if (error != 0)
-        ebb__reply_error(to, 503, "%s", ebb_error_text(error));
-    else if (ebb__request_is(r, "format", "json"))
-        memory_json(to, &m, list);
-    else
-        memory_text(to, &m, list);
+    if (ebb__memory_asked(r, to, &m, list)) {
+        if (ebb__request_is(r, "format", "json"))
+            memory_json(to, &m, list);
+        else
+            memory_text(to, &m, list);
+    }
     ebb__memory_list_free(list);
 }
 
 const endpoint ebb__endpoint_memory = {
     .path = "/debug/ebb/memory",
-    .says = "why RSS is what it is: every resident byte in a class; ?outside=1",
+    .says = "why RSS is what it is: every resident byte in a class; ?outside=1 &conservative=1",
     .answer = memory_answer};

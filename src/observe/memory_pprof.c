@@ -3,8 +3,7 @@
  * there is one. The frames are no code, so they have names and no addresses. docs/observe.md.
  *
  * A frame is a string, a function and a location with the same number, from 1. */
-#include "endpoint.h"
-#include "memory.h"
+#include "held.h"
 #include "pprof.h"
 
 enum { FRAME_RSS = 1, FRAME_HEAP, FRAME_EBB, FRAME_OUTSIDE, FRAME_CLASS /* the first of them */ };
@@ -112,15 +111,14 @@ static void rss_answer(const request *r, reply *to) {
     }
     struct ebb_memory m;
     outside_list *list = ebb__memory_list();
-    int error = list ? ebb__memory_look(&m, list) : EBB_ENOMEM;
-    if (error == 0)
+    if (!list)
+        ebb__reply_error(to, 503, "%s", ebb_error_text(EBB_ENOMEM));
+    else if (ebb__memory_asked(r, to, &m, list))
         rss_reply(to, &m, list);
-    else
-        ebb__reply_error(to, 503, "%s", ebb_error_text(error));
     ebb__memory_list_free(list);
 }
 
 const endpoint ebb__endpoint_memory_profile = {
     .path = "/debug/pprof/memory",
-    .says = "the classes of resident memory, for pprof's viewers; ?debug=1: as text",
+    .says = "the classes of resident memory, for pprof's viewers; ?conservative=1; ?debug=1: text",
     .answer = rss_answer};

@@ -42,9 +42,7 @@ static bool types_open(why *w) {
         graph_sum *sum = &ebb__why_type(w, s->bin->layout)->found;
         for (uint32_t i = 0; i * 64 < s->count; i++) {
             uint64_t marks = atomic_load_explicit(&span_mark_bits(s)[i], memory_order_relaxed);
-            unsigned objects = (unsigned)__builtin_popcountll(marks);
-            sum->objects += objects;
-            sum->bytes += objects * s->stride;
+            graph_sum_add(sum, s, marks);
         }
     }
     return true;
@@ -112,23 +110,6 @@ static void near_names(why *w, reply *r) {
 
 /* --- Targets -------------------------------------------------------------------------------- */
 
-static void target_count(why *w, const span *s, uint64_t targets) {
-    unsigned objects = (unsigned)__builtin_popcountll(targets);
-    w->targets.objects += objects;
-    w->targets.bytes += objects * s->stride;
-}
-
-/* What of a span is marked becomes its targets, without those that were. */
-static void span_targets(why *w, const span *s) {
-    for (uint32_t i = 0; i * 64 < s->count; i++) {
-        _Atomic(uint64_t) *targets = &graph_targets(&w->g, s)[i];
-        uint64_t marks = atomic_load_explicit(&span_mark_bits(s)[i], memory_order_relaxed);
-        marks &= ~atomic_load_explicit(targets, memory_order_relaxed);
-        atomic_store_explicit(targets, marks, memory_order_relaxed);
-        target_count(w, s, marks);
-    }
-}
-
 static void targets_by_type(why *w) {
     for (uint32_t i = 0; i < w->types_room; i++) {
         why_type *t = &w->types[i];
@@ -136,7 +117,8 @@ static void targets_by_type(why *w) {
     }
     for (uint32_t n = 1; n < ebb__space.span_count; n++) {
         const span *s = span_at(n);
-        if (s->state >= SPAN_SMALL && ebb__why_type(w, s->bin->layout)->target) span_targets(w, s);
+        if (s->state >= SPAN_SMALL && ebb__why_type(w, s->bin->layout)->target)
+            ebb__graph_target_span(&w->g, s, &w->targets);
     }
 }
 
@@ -147,7 +129,7 @@ static void target_at(why *w, uintptr_t address) {
     uint64_t marks = atomic_load_explicit(&span_mark_bits(s)[index / 64], memory_order_relaxed);
     if (!(marks >> (index % 64) & 1) || span_bit(graph_targets(&w->g, s), index)) return;
     span_bit_set(graph_targets(&w->g, s), index);
-    target_count(w, s, 1);
+    graph_sum_add(&w->targets, s, 1);
 }
 
 static void targets_by_site(why *w, const char *list) {
@@ -167,27 +149,20 @@ static void targets_by_name(why *w) {
     if (*w->ask->site && !types_named(w)) targets_by_site(w, w->ask->site);
 }
 
-/* What is marked and was not when this was called before. */
-static void targets_marked(why *w) {
-    w->targets = (graph_sum){0, 0};
-    for (uint32_t n = 1; n < ebb__space.span_count; n++)
-        if (span_at(n)->state >= SPAN_SMALL) span_targets(w, span_at(n));
-}
-
 /* The first walks; the targets' bits are set. False without memory. */
 static bool why_walk(why *w) {
     graph *g = &w->g;
     bool all_doubtful = w->ask->doubtful && !*w->ask->target;
     ebb__graph_walk(g, true);
     w->doubtful = g->found;
-    if (all_doubtful) targets_marked(w);
+    if (all_doubtful) ebb__graph_target_all(g);
     ebb__graph_walk(g, false);
     w->all = g->found;
     w->doubtful.objects = w->all.objects - w->doubtful.objects;
     w->doubtful.bytes = w->all.bytes - w->doubtful.bytes;
     if (g->failed || !types_open(w)) return false;
     if (all_doubtful)
-        targets_marked(w);
+        w->targets = ebb__graph_target_all(g);
     else if (strncmp(w->ask->target, "0x", 2) == 0)
         target_at(w, strtoul(w->ask->target, NULL, 16));
     else if (*w->ask->target == '@')

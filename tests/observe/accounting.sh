@@ -117,6 +117,24 @@ question_8() {
     unplant
 }
 
+question_9() {
+    local out=$scratch/held.text
+    count "question 9: program" planted false
+    "$ebb" rss "$pid" >"$out"
+    count "question 9: not asked" says "$out" '^held was not asked for'
+    count "question 9: living then" at_least "$(class_bytes "$out" live)" 20000000
+    "$ebb" rss --conservative "$pid" >"$out"
+    count "question 9: sums" adds_up "$out"
+    count "question 9: culprit" is "$(class_worst "$out")" held
+    count "question 9: as much" at_least "$(class_bytes "$out" held)" 20000000
+    count "question 9: live pays" at_least 1000000 "$(class_bytes "$out" live)"
+    count "question 9: remedy" says "$out" '^ *held +ebb why --conservative'
+    count "question 9: JSON" says <("$ebb" rss --json --conservative "$pid") '"held_known":true'
+    count "question 9: pprof" says <("$ebb" get "$pid" '/debug/pprof/memory?conservative=1&debug=1') \
+        '^held was found by'
+    unplant
+}
+
 wrong_arguments() {
     local command
     for command in rss slack gc trim; do
@@ -140,5 +158,6 @@ question_5
 question_6
 question_7
 question_8
+question_9
 wrong_arguments
 count_end

@@ -1,6 +1,7 @@
 /* planted_false.c - question 9, is it a false pointer: the program has let go of a picture, but a
  * number on the stack of a thread happens to be its address. */
 #include <pthread.h>
+#include <string.h>
 
 #include "planted.h"
 
@@ -16,6 +17,7 @@ static _Atomic(int) stage;
 /* The checksum is a number; its type says so, but a stack has no types. */
 static void *checksum_thread(void *unused) {
     picture *p = ebb_new(picture);
+    memset(p->pixels, 1, sizeof p->pixels);
     volatile uintptr_t checksum = (uintptr_t)p;
     p = NULL;
     stage = 1;
