@@ -99,7 +99,8 @@ enum {
     GC__UNCOLLECTABLE,
     GC__AUNCOLLECTABLE,
     GC__FIRST_KIND, /* the first that GC_new_kind may give */
-    GC__MAX_KINDS = 64
+    GC__MAX_KINDS = 64,
+    GC__TYPED = GC__MAX_KINDS - 1
 };
 
 /* layout is null until the kind was made, and for ever constant then. */
@@ -113,8 +114,14 @@ typedef struct gc__kind {
 } gc__kind;
 extern gc__kind gc__kinds[GC__MAX_KINDS];
 
-/* Makes the kinds that there always are, and what debug.c and typed.c need. Once, from GC_init. */
+/* Makes the kinds that there always are, and what the other files need. Once, from GC_init. */
 void gc__kinds_init(void);
+void gc__typed_init(void);
+void gc__debug_init(void);
+
+/* Tells that objects of a layout count as of a kind; false when there are too many such layouts.
+ * Under the allocation lock, or while GC_init runs. */
+bool gc__kind_alias(ebb_layout *layout, unsigned kind);
 
 /* The kind of the object that p points into; -1 for no object. */
 int gc__kind_of(const void *p);
@@ -126,20 +133,32 @@ void *gc__alloc_kind(size_t size, unsigned kind);
  * mark by it. Hooks set it, and put back what was there. */
 extern _Thread_local ebb_marker *gc__marker __attribute__((tls_model("initial-exec")));
 
+/* Makes proc the mark procedure of a number. typed.c has the first that is not reserved. */
+enum { GC__TYPED_PROC = GC_RESERVED_MARK_PROCS };
+void gc__proc_set(unsigned number, GC_mark_proc proc);
+
 /* Calls the mark procedure, or does what else the descriptor says, for the size bytes at object. */
 void gc__trace(void *object, size_t size, ebb_marker *marker, GC_word descriptor);
 
-/* --- Uncollectable objects (alloc.c) --------------------------------------------------------- */
+/* --- Uncollectable objects (keep.c) ---------------------------------------------------------- */
 
-/* Keeps object until it is released; false without memory. Ebb's heap holds the table. */
+/* Keeps object until it is released; false without memory, or when it was not kept. */
 bool gc__keep(void *object);
 bool gc__release(void *object);
 
+/* Whether gc__release has to be asked when object goes. */
+bool gc__may_be_kept(const void *object);
+
 /* The bytes that are kept so: GC_non_gc_bytes's part that is not the program's. */
 GC_word gc__kept_bytes(void);
+void gc__keep_init(void);
 
-/* Since the start: what GC_free and GC_realloc released, in bytes. May be a little behind. */
+/* alloc.c. What GC_free and GC_realloc released since the start, in bytes; may be a little behind.
+ */
 GC_word gc__freed_bytes(void);
+
+/* Whether `marked` is running: init.c's hook sets and clears it, GC_is_marked asks. */
+extern bool gc__knows_marks;
 
 /* --- Turns of a cycle, called by init.c's hooks ---------------------------------------------- */
 
