@@ -1,8 +1,8 @@
 /* alloc.c - GC_malloc and its like, GC_realloc, GC_free.
  *
- * Sizes are rounded up to 16 bytes, since programs rely on that alignment; Ebb's objects need no
- * byte more for a pointer one past their end, and all memory comes zeroed. What these calls add to
- * Ebb's is a look at one word (gc__attend) and the program's say where memory is exhausted.
+ * What these calls add to Ebb's is a look at one word (gc__attend) and the program's say where
+ * memory is exhausted. Objects are aligned to 16 and come zeroed; a pointer one past their end is
+ * theirs.
  *
  * Part of "libgc.so.1" in docs/design.md. */
 #include "shim.h"
@@ -10,36 +10,24 @@
 #include <errno.h>
 #include <string.h>
 
-/* Sizes above are refused before they are rounded; 0 is one above, for the same comparison. */
-#define ALLOC_SIZE_MAX ((size_t)1 << 46)
-
-static size_t alloc_round(size_t size) {
-    return (size + 15) & ~(size_t)15;
-}
-
 /* What the program gives where Ebb gives nothing. */
 static __attribute__((noinline, cold)) void *alloc_failed(size_t size) {
     return GC_oom_fn(size);
 }
 
-static __attribute__((noinline, cold)) void *alloc_odd(size_t size, bool data) {
-    if (size > ALLOC_SIZE_MAX) return alloc_failed(size);
-    void *p = data ? ebb_alloc_data(16) : ebb_alloc(16);
-    return p ? p : alloc_failed(size);
+static inline __attribute__((always_inline)) void *alloc_plain(size_t size, unsigned kind) {
+    gc__attend();
+    void *p =
+        ebb_alloc_as(atomic_load_explicit(&gc__kinds[kind].layout, memory_order_relaxed), size);
+    return __builtin_expect(p != NULL, 1) ? p : alloc_failed(size);
 }
 
 void *GC_malloc(size_t size) {
-    gc__attend();
-    if (__builtin_expect(size - 1 >= ALLOC_SIZE_MAX, 0)) return alloc_odd(size, false);
-    void *p = ebb_alloc(alloc_round(size));
-    return __builtin_expect(p != NULL, 1) ? p : alloc_failed(size);
+    return alloc_plain(size, GC__NORMAL);
 }
 
 void *GC_malloc_atomic(size_t size) {
-    gc__attend();
-    if (__builtin_expect(size - 1 >= ALLOC_SIZE_MAX, 0)) return alloc_odd(size, true);
-    void *p = ebb_alloc_data(alloc_round(size));
-    return __builtin_expect(p != NULL, 1) ? p : alloc_failed(size);
+    return alloc_plain(size, GC__PTRFREE);
 }
 
 /* Every pointer into an object keeps it, however far from its start. */
@@ -79,8 +67,7 @@ void *gc__alloc_kind(size_t size, unsigned number) {
     gc__kind *kind = &gc__kinds[number < GC__MAX_KINDS ? number : GC__MAX_KINDS - 1];
     ebb_layout *layout = atomic_load_explicit(&kind->layout, memory_order_acquire);
     if (!layout || number >= GC__MAX_KINDS) gc__abort("allocation of a kind that was not made");
-    if (size > ALLOC_SIZE_MAX) return alloc_failed(size);
-    void *p = ebb_alloc_as(layout, alloc_round(size + !size));
+    void *p = ebb_alloc_as(layout, size);
     return p && alloc_adopt(p, kind) ? p : alloc_failed(size);
 }
 
@@ -124,13 +111,16 @@ void *GC_generic_malloc_uncollectable(size_t size, int kind) {
 /* --- Many at once ------------------------------------------------------------------------------
  */
 
-/* A list of as many objects as fill a page, through their first words, one at least. */
+/* A list, through their first words, of as many objects as fill 4 KiB, one at least. Their slots
+ * are of size bytes, so a pointer one past their end is not theirs: the call's users see to that.
+ */
 void GC_generic_malloc_many(size_t size, int kind, void **result) {
-    size_t count = size < 2048 ? 4096 / alloc_round(size + !size) : 1;
+    size_t slot = (size + !size + 15) & ~(size_t)15;
+    size_t count = slot <= 2048 ? 4096 / slot : 1;
     void *list = NULL;
     gc__attend();
     for (size_t i = 0; i < count; i++) {
-        void **p = gc__alloc_kind(size, (unsigned)kind);
+        void **p = gc__alloc_kind(slot - 1, (unsigned)kind);
         if (!p) break;
         *p = list;
         list = p;
@@ -140,7 +130,7 @@ void GC_generic_malloc_many(size_t size, int kind, void **result) {
 
 void *GC_malloc_many(size_t size) {
     void *list;
-    GC_generic_malloc_many(size, GC__NORMAL, &list);
+    GC_generic_malloc_many(size + 1, GC__NORMAL, &list);
     return list;
 }
 
@@ -149,8 +139,7 @@ void *GC_malloc_many(size_t size) {
 
 void *GC_memalign(size_t align, size_t size) {
     gc__attend();
-    if (size > ALLOC_SIZE_MAX) return alloc_failed(size);
-    void *p = ebb_alloc_aligned(alloc_round(size + !size), align < 16 ? 16 : align);
+    void *p = ebb_alloc_aligned(size, align < 16 ? 16 : align);
     return p ? p : alloc_failed(size);
 }
 
@@ -218,11 +207,12 @@ static void *alloc_shrink(const void *p, size_t size) {
     return smaller ? memcpy(smaller, p, size) : NULL;
 }
 
-/* p or an object that is larger; null without memory. */
-static void *alloc_grow(void *p, size_t size) {
-    if (size > ALLOC_SIZE_MAX) return NULL;
-    void *larger = ebb_resize(p, alloc_round(size));
+/* p or an object that is larger; null without memory. Small objects never grow where they are, and
+ * the last byte of their slots may be in use. */
+static void *alloc_grow(void *p, size_t size, size_t old) {
+    void *larger = old > 32768 ? ebb_resize(p, size) : ebb_alloc_as(ebb_layout_of(p), size);
     if (!larger || larger == p) return larger;
+    if (old <= 32768) memcpy(larger, p, gc__slot_size(p));
     int kind = gc__kind_of(p);
     return kind < 0 || alloc_adopt(larger, &gc__kinds[kind]) ? larger : NULL;
 }
@@ -237,7 +227,7 @@ void *GC_realloc(void *p, size_t size) {
     size_t old = ebb_size_of(p);
     void *moved;
     if (size > old) {
-        moved = alloc_grow(p, size);
+        moved = alloc_grow(p, size, old);
         if (!moved) return alloc_failed(size);
         if (moved == p) return p;
     } else {

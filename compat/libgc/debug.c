@@ -116,7 +116,7 @@ void gc__debug_init(void) {
 static void *debug_alloc(size_t size, unsigned kind, const char *file, int line) {
     gc__attend();
     if (size > DEBUG_MAX) return GC_oom_fn(size);
-    size_t whole = (size + DEBUG_AROUND + 15) & ~(size_t)15;
+    size_t whole = size + DEBUG_AROUND;
     debug_header *header = kind < GC__FIRST_KIND ? ebb_alloc_as(debug_layouts[kind], whole)
                                                  : gc__alloc_kind(whole, kind);
     if (!header) return GC_oom_fn(size);

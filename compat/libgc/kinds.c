@@ -16,7 +16,7 @@
 gc__kind gc__kinds[GC__MAX_KINDS];
 _Thread_local ebb_marker *gc__marker;
 
-/* Layouts of typed and debugged objects, which have more than one a kind. Filled from the start;
+/* Layouts of typed and debugged objects, and those of Ebb's own calls. Filled from the start;
  * release and acquire: the pair is whole. */
 enum { KIND_ALIASES = 1024 };
 typedef struct kind_alias {
@@ -107,7 +107,7 @@ void gc__trace(void *object, size_t size, ebb_marker *marker, GC_word descriptor
 }
 
 static void kind_trace(void *object, size_t size, ebb_marker *marker, uintptr_t descriptor) {
-    gc__trace(object, size, marker, descriptor);
+    gc__trace(object, (size + 15) & ~(size_t)15, marker, descriptor);
 }
 
 /* --- Pushing ------------------------------------------------------------------------------------
@@ -209,21 +209,14 @@ bool gc__kind_alias(ebb_layout *layout, unsigned kind) {
     return true;
 }
 
-/* Gives a kind the layout of an object that was allocated otherwise. */
-static void kind_take(unsigned number, const void *object) {
-    ebb_layout *layout = ebb_layout_of(object);
-    if (!layout) gc__abort("no memory to begin with");
-    atomic_store_explicit(&gc__kinds[number].layout, layout, memory_order_release);
-}
-
 void gc__kinds_init(void) {
-    static const char *const names[] = {"pointer-free", "normal", "uncollectable",
-                                        "pointer-free uncollectable"};
+    static const char *const names[] = {"GC_malloc_atomic", "GC_malloc", "GC_malloc_uncollectable",
+                                        "GC_malloc_atomic_uncollectable"};
     for (unsigned i = 0; i < GC__FIRST_KIND; i++)
         kind_make(i, names[i], 0, i == GC__NORMAL || i == GC__UNCOLLECTABLE);
     kind_make(GC__TYPED, "typed", 0, true);
-    kind_take(GC__NORMAL, ebb_alloc(16));
-    kind_take(GC__PTRFREE, ebb_alloc_data(16));
+    gc__kind_alias(ebb_layout_of(ebb_alloc(16)), GC__NORMAL);
+    gc__kind_alias(ebb_layout_of(ebb_alloc_data(16)), GC__PTRFREE);
     gc__keep_init();
     gc__typed_init();
     gc__debug_init();
@@ -247,7 +240,7 @@ int gc__kind_of(const void *p) {
 }
 
 int GC_get_kind_and_size(const void *p, size_t *size) {
-    if (size) *size = ebb_size_of(p);
+    if (size) *size = gc__slot_size(p);
     return gc__kind_of(p);
 }
 

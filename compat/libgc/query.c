@@ -11,7 +11,7 @@ void *GC_base(void *p) {
 }
 
 size_t GC_size(const void *p) {
-    return ebb_size_of(p);
+    return gc__slot_size(p);
 }
 
 int GC_is_heap_ptr(const void *p) {
@@ -71,7 +71,7 @@ static bool query_in_heap_range(const void *p) {
 static bool query_is_same(void *p, void *q) {
     const char *base = ebb_base_of(q);
     if (!base) return ebb_base_of(p) == NULL;
-    return (uintptr_t)p - (uintptr_t)base <= ebb_size_of(base);
+    return (uintptr_t)p - (uintptr_t)base <= gc__slot_size(base);
 }
 
 void *GC_same_obj(void *p, void *q) {

@@ -126,8 +126,14 @@ bool gc__kind_alias(ebb_layout *layout, unsigned kind);
 /* The kind of the object that p points into; -1 for no object. */
 int gc__kind_of(const void *p);
 
-/* A new object of a kind, rounded up to 16 bytes, zeroed; what GC_oom_fn gives without memory. */
+/* A new object of a kind, zeroed, aligned to 16; what GC_oom_fn gives without memory. */
 void *gc__alloc_kind(size_t size, unsigned kind);
+
+/* The bytes of p's slot, of which Ebb keeps one to tell ends apart: programs may use it too. 0 for
+ * no object. */
+static inline size_t gc__slot_size(const void *p) {
+    return (ebb_size_of(p) + 15) & ~(size_t)15;
+}
 
 /* Who marks now in this thread; null outside of hooks and mark procedures. GC_push_all and its like
  * mark by it. Hooks set it, and put back what was there. */

@@ -105,7 +105,7 @@ static typed_entry typed_table[TYPED_LAYOUTS];
 static unsigned typed_count;
 
 static void typed_trace(void *object, size_t size, ebb_marker *marker, uintptr_t descriptor) {
-    gc__trace(object, size, marker, descriptor);
+    gc__trace(object, (size + 15) & ~(size_t)15, marker, descriptor);
 }
 
 static ebb_layout *typed_layout_new(GC_word descriptor, size_t size) {
@@ -165,7 +165,7 @@ static ebb_layout *typed_layout(GC_word descriptor, size_t size) {
  */
 
 void *GC_malloc_explicitly_typed(size_t size, GC_descr descriptor) {
-    size_t rounded = (size + !size + 15) & ~(size_t)15;
+    size_t rounded = (size + !size + 7) & ~(size_t)7;
     if (rounded < size) return GC_oom_fn(size);
     if (descriptor == GC_DS_LENGTH) return GC_malloc_atomic(size);
     if ((descriptor & GC_DS_TAGS) == GC_DS_LENGTH && descriptor >= size) return GC_malloc(size);
@@ -180,20 +180,17 @@ void *GC_malloc_explicitly_typed_ignore_off_page(size_t size, GC_descr descripto
     return GC_malloc_explicitly_typed(size, descriptor);
 }
 
-/* Objects of a bitmap are as many elements as fit: one more where the bytes would be no multiple of
- * 16. */
 void *GC_calloc_explicitly_typed(size_t count, size_t size, GC_descr descriptor) {
     size_t bytes;
     if (__builtin_mul_overflow(count, size, &bytes)) return GC_oom_fn(SIZE_MAX);
     if (descriptor == GC_DS_LENGTH) return GC_malloc_atomic(bytes);
-    bool fits = size > 0 && size % sizeof(GC_word) == 0 && size <= TYPED_SIZE_MAX && count > 0;
+    bool fits = bytes > 0 && size % sizeof(GC_word) == 0 && size <= TYPED_SIZE_MAX;
     bool known = (descriptor & GC_DS_TAGS) <= GC_DS_BITMAP || typed_is_long(descriptor);
     if (count == 1 && !known) return GC_malloc_explicitly_typed(size, descriptor);
     if (!fits || !known) return GC_malloc(bytes);
     gc__attend();
     ebb_layout *layout = typed_layout(descriptor, size);
-    if (!layout || __builtin_add_overflow(bytes, bytes & 15 ? size : 0, &bytes))
-        return GC_malloc(bytes);
+    if (!layout) return GC_malloc(bytes);
     void *p = ebb_alloc_as(layout, bytes);
     return p ? p : GC_oom_fn(bytes);
 }
