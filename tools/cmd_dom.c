@@ -1,6 +1,7 @@
 /* cmd_dom.c - `ebb dom`: what returns if this is cut. The dominator tree of a dump, its nodes put
  * together by what they are: all objects of one type that the same group of objects dominates. */
 #define _GNU_SOURCE 1
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -254,15 +255,37 @@ static int object_print(const struct dom_view *v, uint32_t node) {
 
 struct dom_arguments {
     const char *file, *export, *object;
-    uint64_t depth, limit;
-    double share;
+    double depth, limit, share;
     bool json;
 };
 
-static bool argument_number(const char *text, double least, double most, double *number) {
+/* An option with a number, if argv[*i] is one. False when it has none such, having said so. */
+static bool argument_number(struct dom_arguments *a, int argc, char **argv, int *i) {
+    static const struct {
+        const char *name;
+        double least, most;
+    } options[] = {{"--depth", 1, 1000}, {"--limit", 1, 1e9}, {"--share", 0, 100}};
+    double *const values[] = {&a->depth, &a->limit, &a->share};
+    for (size_t k = 0; k < sizeof options / sizeof *options; k++) {
+        if (strcmp(argv[*i], options[k].name) != 0) continue;
+        const char *text = *i + 1 < argc ? argv[*i + 1] : "";
+        char *end;
+        *values[k] = strtod(text, &end);
+        ++*i;
+        if (end != text && *end == 0 && *values[k] >= options[k].least &&
+            *values[k] <= options[k].most)
+            return true;
+        command_wrong("dom", "%s takes a number from %.0f to %.0f", options[k].name,
+                      options[k].least, options[k].most);
+        return false;
+    }
+    return true;
+}
+
+static bool argument_address(const char *text) {
     char *end;
-    *number = strtod(text, &end);
-    return end != text && *end == 0 && *number >= least && *number <= most;
+    strtoull(text, &end, 16);
+    return end != text && *end == 0;
 }
 
 /* Returns 0, or 2 having said what is wrong. */
@@ -270,36 +293,43 @@ static int arguments_read(struct dom_arguments *a, int argc, char **argv) {
     *a = (struct dom_arguments){.depth = 12, .limit = 100000, .share = 1};
     for (int i = 1; i < argc; i++) {
         const char *is = argv[i];
-        double number;
-        bool more = i + 1 < argc;
+        int option = i;
+        if (!argument_number(a, argc, argv, &i)) return 2;
+        if (i != option) continue;
+        bool takes = strcmp(is, "--export") == 0 || strcmp(is, "--object") == 0;
+        if (takes && i + 1 == argc)
+            return command_wrong("dom", "%s takes %s", is,
+                                 is[2] == 'e' ? "a file" : "an object's address");
         if (strcmp(is, "--json") == 0)
             a->json = true;
-        else if (strcmp(is, "--export") == 0 && more)
-            a->export = argv[++i];
-        else if (strcmp(is, "--object") == 0 && more)
-            a->object = argv[++i];
-        else if (strcmp(is, "--depth") == 0 && more &&
-                 argument_number(argv[i + 1], 1, 1000, &number))
-            a->depth = (uint64_t)number, i++;
-        else if (strcmp(is, "--limit") == 0 && more &&
-                 argument_number(argv[i + 1], 1, 1e9, &number))
-            a->limit = (uint64_t)number, i++;
-        else if (strcmp(is, "--share") == 0 && more &&
-                 argument_number(argv[i + 1], 0, 100, &number))
-            a->share = number, i++;
+        else if (takes)
+            *(is[2] == 'e' ? &a->export : &a->object) = argv[++i];
         else if (is[0] == '-' || a->file)
             return command_wrong("dom", "\"%s\" is not understood here", is);
         else
             a->file = is;
     }
-    return a->file ? 0 : command_wrong("dom", "takes a dump");
+    if (a->object && !argument_address(a->object))
+        return command_wrong("dom", "--object takes an object's address, not \"%s\"", a->object);
+    return a->file ? 0 : command_wrong("dom", "takes a dump; ebb dump PID makes one");
+}
+
+/* Null, having said why. Somebody may think that it takes a process. */
+static FILE *dump_open(const char *name) {
+    FILE *in = fopen(name, "r");
+    if (in) return in;
+    fprintf(stderr, "ebb dom: %s: %s", name, strerror(errno));
+    if (name[strspn(name, "0123456789")] == 0)
+        fprintf(stderr, "; of a process: ebb dump %s -o FILE, and ebb dom FILE", name);
+    fprintf(stderr, "\n");
+    return NULL;
 }
 
 static int dom_save(const struct dom_view *v, const struct dom_arguments *a, uint32_t below) {
     FILE *out = fopen(a->export, "w");
     bool good = out && dom_export(&v->d, below, (uint32_t)a->limit, out);
     if (out && fclose(out) != 0) good = false;
-    if (!good) fprintf(stderr, "ebb dom: %s cannot be written\n", a->export);
+    if (!good) fprintf(stderr, "ebb dom: %s: %s\n", a->export, strerror(errno));
     return good ? 0 : 1;
 }
 
@@ -332,11 +362,8 @@ static int dom_main(int argc, char **argv) {
     struct dom_view v = {0};
     int wrong = arguments_read(&a, argc, argv);
     if (wrong) return wrong;
-    FILE *in = fopen(a.file, "r");
-    if (!in) {
-        fprintf(stderr, "ebb dom: %s cannot be read\n", a.file);
-        return 1;
-    }
+    FILE *in = dump_open(a.file);
+    if (!in) return 1;
     bool good = heapdump_read(&v.dump, in);
     fclose(in);
     if (!good) {

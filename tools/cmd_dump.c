@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "client.h"
 #include "command.h"
@@ -22,17 +24,25 @@ static const char dump_help[] =
     "The program is stopped for as long as it takes to copy its page tables; a copy of it "
     "writes.\n";
 
-/* Into a file beside it first: one that broke off does not take the place of a whole one. */
-static int dump_save(const char *who, const char *target, const char *path) {
+/* Null, or the file that takes its place when it is whole: one that broke off does not. What is
+ * there already and no plain file, a pipe, a device or a link, is written to. */
+static char *dump_beside(const char *path) {
+    struct stat is;
     char *part;
-    if (asprintf(&part, "%s.part", path) < 0) return 1;
-    FILE *out = fopen(part, "w");
+    if (lstat(path, &is) == 0 && !S_ISREG(is.st_mode)) return NULL;
+    if (asprintf(&part, "%s.part", path) < 0) abort();
+    return part;
+}
+
+static int dump_save(const char *who, const char *target, const char *path) {
+    char *part = dump_beside(path);
+    FILE *out = fopen(part ? part : path, "w");
     int result = out ? client_get(who, target, out) : 1;
-    if (!out || fclose(out) != 0 || (result == 0 && rename(part, path) != 0)) {
+    if (!out || fclose(out) != 0 || (result == 0 && part && rename(part, path) != 0)) {
         fprintf(stderr, "ebb dump: %s: %s\n", path, strerror(errno));
         result = 1;
     }
-    if (result && out) remove(part);
+    if (result && out && part) remove(part);
     free(part);
     return result;
 }
@@ -73,6 +83,8 @@ static int dump_main(int argc, char **argv) {
     }
     if (!who) return command_wrong("dump", "takes a process");
     if (json && !path) return command_wrong("dump", "--json needs -o");
+    if (!path && isatty(STDOUT_FILENO))
+        return command_wrong("dump", "a dump is nothing to read; -o FILE");
     snprintf(target, sizeof target, "/debug/heapdump?seconds=%s", seconds);
     if (!path) return client_get(who, target, stdout);
     int result = dump_save(who, target, path);

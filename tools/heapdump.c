@@ -5,6 +5,7 @@
 #define _GNU_SOURCE 1
 #include "heapdump.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -305,8 +306,11 @@ bool heapdump_read(struct heapdump *d, FILE *in) {
     *r = (struct reading){.d = d, .in = in, .offset = sizeof head};
     bool good =
         fread(head, 1, sizeof head, in) == sizeof head && memcmp(head, magic, sizeof head) == 0;
-    if (!good) snprintf(d->error, sizeof d->error, "this is no dump of a heap");
+    if (!good)
+        snprintf(d->error, sizeof d->error, "%s",
+                 ferror(in) ? strerror(errno) : "this is no dump of a heap");
     while (good && !r->ended) good = read_block(r);
+    if (good && getc(in) != EOF) good = dump_wrong(r, "something follows the end");
     free(r);
     return good;
 }

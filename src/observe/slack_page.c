@@ -183,10 +183,12 @@ static void slack_text(reply *to, const slack_look *l, uint64_t most) {
     ebb__reply_begin(to, 200, EBB__TEXT, NULL);
     ebb__reply_print(to,
                      "What containers of process %d hold and do not use: %s in tails of slices, %s "
-                     "in empty map slots\n\n%14s  %10s  %10s  %10s %8s  %s\n",
+                     "in empty map slots\n",
                      ebb__os_pid(), ebb__size_text((int64_t)l->tails).text,
-                     ebb__size_text((int64_t)l->empty).text, "bytes", "unused", "can go", "of",
-                     "number", "what, and the call that mends it");
+                     ebb__size_text((int64_t)l->empty).text);
+    if (l->count)
+        ebb__reply_print(to, "\n%14s  %10s  %10s  %10s %8s  %s\n", "bytes", "unused", "can go",
+                         "of", "number", "what, and the call that mends it");
     for (unsigned i = 0; i < l->count && i < most; i++) {
         const slack_group *g = &l->groups[i];
         ebb__reply_print(to, "%14llu  %10s  %10s  %10s %8llu  %s %s: %s\n",

@@ -152,8 +152,10 @@ static void trim_now(reply *to, bool json) {
                           : "%zu bytes of free pages went back; RSS was %zu bytes and is %zu\n",
                      returned, before, after);
     if (!json)
-        ebb__reply_print(to, "%s less. What is still there: ebb rss %d\n",
-                         ebb__size_text((int64_t)(before - after)).text, ebb__os_pid());
+        ebb__reply_print(
+            to, "%s %s. What is still there: ebb rss %d\n",
+            ebb__size_text((int64_t)(after > before ? after - before : before - after)).text,
+            after > before ? "more: the program went on meanwhile" : "less", ebb__os_pid());
 }
 
 static void trim_answer(const request *r, reply *to) {

@@ -47,6 +47,13 @@ question_4() {
     local out=$scratch/dom.text dump=$scratch/heap.ebbheap
     count "question 4: program" planted dom
     count "question 4: ebb dump" "$ebb" dump "$pid" -o "$dump"
+    count "question 4: into a pipe" is \
+        "$("$ebb" dump "$pid" -o /dev/stdout | tail -n +1 | head -c 7)" EBBHEAP
+    ln -s "$scratch/linked" "$scratch/link"
+    "$ebb" dump "$pid" -o "$scratch/link"
+    count "question 4: through a link" cmp -n 8 "$scratch/linked" "$dump"
+    count "question 4: the link stays" test -L "$scratch/link"
+    count "question 4: to nowhere" says <("$ebb" dump "$pid" -o "$scratch/none/x" 2>&1) 'No such file'
     "$ebb" dom "$dump" >"$out"
     count "question 4: the culprit" says <(sed -n 4p "$out") 'static data of dom\+0x'
     count "question 4: its entries" says <(sed -n 5p "$out") '2,000 +cache_entry'
@@ -55,6 +62,25 @@ question_4() {
     count "question 4: JSON" says <("$ebb" dom --json "$dump") '"what":"preview","root":false,"objects":2000'
     unplant
     exported "$dump"
+    broken "$dump"
+}
+
+# Dumps that are not whole, at every place of the first blocks and some of the others.
+broken() {
+    local size cut file=$scratch/broken.ebbheap
+    size=$(stat -c %s "$1")
+    for cut in $(seq 0 40) 100 1000 $((size / 2)) $((size - 5)) $((size - 1)); do
+        head -c "$cut" "$1" >"$file"
+        "$ebb" dom "$file" >"$scratch/broken.text" 2>&1 && echo "cut at $cut: taken"
+        grep -qE '^ebb dom: .*: (this is no dump of a heap|the file breaks off)' \
+            "$scratch/broken.text" || echo "cut at $cut: $(head -1 "$scratch/broken.text")"
+    done >"$scratch/broken.list"
+    count "question 4: a dump that breaks off" is "$(cat "$scratch/broken.list")" ""
+    { cat "$1" && echo more; } >"$file"
+    count "question 4: more than a dump" says <("$ebb" dom "$file" 2>&1) 'something follows the end'
+    count "question 4: no such object" says <("$ebb" dom --object 0x1 "$1" 2>&1) 'no object is at 0x1'
+    count "question 4: no address" says <("$ebb" dom --object zz "$1" 2>&1) 'not "zz"'
+    count "question 4: no number" says <("$ebb" dom --limit x "$1" 2>&1) '--limit takes a number'
 }
 
 # By npm's reader of such files, which computes retained sizes itself.
@@ -92,6 +118,8 @@ wrong_arguments() {
         count "ebb $command of nobody" is "$("$ebb" $command 999999999 2>/dev/null; echo $?)" 1
         count "ebb $command --help" says <("$ebb" $command --help) '^Example:'
     done
+    count "ebb dom of a process" says <("$ebb" dom $$ 2>&1) "ebb dump $$ -o"
+    count "ebb dom of a directory" says <("$ebb" dom tests 2>&1) 'Is a directory'
     count "ebb dom of no dump" says <("$ebb" dom README.md 2>&1) 'this is no dump of a heap'
 }
 
