@@ -59,6 +59,24 @@ static double line_number(const char *line, const char *name) {
     return n >= 0 && n < 1e18 ? n : 0;
 }
 
+static bool word_is_plain(const char *word) {
+    return word[0] && word[strspn(word, "abcdefghijklmnopqrstuvwxyz-")] == 0;
+}
+
+/* No number is infinite or none, and what will be printed does nothing to a terminal. */
+static bool line_is_sane(const gc_line *l) {
+    const double all[] = {l->at_s,      l->share,     l->open_ms,  l->mark_ms, l->stop_ms,
+                          l->assist_ms, l->cpu_ms,    l->start_mb, l->end_mb,  l->live_mb,
+                          l->goal_mb,   l->stacks_mb, l->roots_mb};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (!(all[i] >= 0 && all[i] < 1e15)) return false;
+    for (int i = 0; i < 4; i++)
+        if (!(l->parts_ms[i] >= 0 && l->parts_ms[i] < 1e15)) return false;
+    for (const char *c = l->pages; *c; c++)
+        if (*c <= ' ' || *c > '~') return false;
+    return word_is_plain(l->cause) && word_is_plain(l->kind);
+}
+
 static bool line_parse(const char *line, gc_line *l) {
     char parts[64];
     *l = (gc_line){.number = 0};
@@ -79,7 +97,7 @@ static bool line_parse(const char *line, gc_line *l) {
     if (l->pause_ms <= 0) l->pause_ms = l->open_ms > l->stop_ms ? l->open_ms : l->stop_ms;
     sscanf(parts, "%lf+%lf+%lf+%lf", &l->parts_ms[0], &l->parts_ms[1], &l->parts_ms[2],
            &l->parts_ms[3]);
-    return l->cause[0] && l->kind[0];
+    return line_is_sane(l);
 }
 
 /* --- A log --------------------------------------------------------------------------------------
@@ -139,10 +157,15 @@ static void log_add(gc_log *log, const gc_line *l) {
     log->last = *l;
 }
 
+/* Anybody may have written the log: of a line so much is kept, and of what looks like a beginning
+ * in it, each of which is read to the line's end, so many are tried. */
+enum { LINE_BYTES = 16384, LINE_TRIES = 64 };
+
 static void log_line(gc_log *log, const char *line) {
     bool begins = false;
     gc_line l;
-    for (const char *at = strstr(line, "gc "); at; at = strstr(at + 1, "gc ")) {
+    const char *at = strstr(line, "gc ");
+    for (int tries = 0; at && tries < LINE_TRIES; at = strstr(at + 1, "gc "), tries++) {
         unsigned long long number;
         begins |= sscanf(at, "gc %llu @", &number) == 1;
         if (!line_parse(at, &l)) continue;
@@ -153,17 +176,21 @@ static void log_line(gc_log *log, const char *line) {
     log->other += !begins;
 }
 
+/* The next line without its end, which is passed over where it is longer than the room. A zero in
+ * it is its end too. False after the last. */
+static bool line_next(FILE *in, char *line, size_t room) {
+    size_t length = 0;
+    int c = getc_unlocked(in);
+    if (c == EOF) return false;
+    for (; c != EOF && c != '\n'; c = getc_unlocked(in))
+        if (length + 1 < room) line[length++] = (char)c;
+    line[length] = 0;
+    return true;
+}
+
 static void log_read(FILE *in, gc_log *log) {
-    char *line = NULL;
-    size_t room = 0;
-    ssize_t length;
-    while ((length = getline(&line, &room, in)) > 0) {
-        if (memchr(line, 0, (size_t)length))
-            log->other++;
-        else
-            log_line(log, line);
-    }
-    free(line);
+    static char line[LINE_BYTES];
+    while (line_next(in, line, sizeof line)) log_line(log, line);
 }
 
 /* --- Its verdict --------------------------------------------------------------------------------
@@ -273,11 +300,8 @@ static void log_json(const gc_log *log) {
            log->cycles ? log_window_ms(log) : 0, log->wait_ms, log->assist_ms, log->busy_ms,
            log->cpu_ms, log->over, log->last.live_mb, log->last.goal_mb, log->longest.pause_ms,
            log->longest.number);
-    bool plain = true;
-    for (int i = 0; i < LOG_CAUSES && log->causes[i].count; i++) {
-        for (const char *c = log->causes[i].name; *c; c++) plain &= *c >= 'a' && *c <= 'z';
-        if (plain) printf("%s\"%s\":%lu", i ? "," : "", log->causes[i].name, log->causes[i].count);
-    }
+    for (int i = 0; i < LOG_CAUSES && log->causes[i].count; i++)
+        printf("%s\"%s\":%lu", i ? "," : "", log->causes[i].name, log->causes[i].count);
     puts("}}");
 }
 
@@ -285,7 +309,7 @@ static void log_json(const gc_log *log) {
  */
 
 static int gc_of_log(const char *name, bool json) {
-    static gc_log log;
+    gc_log log = {.cycles = 0};
     bool input = strcmp(name, "-") == 0;
     FILE *in = input ? stdin : fopen(name, "re");
     if (!in) {
