@@ -57,7 +57,7 @@ static bool json_text(struct json *j) {
     size_t size = 0;
     if (!json_take(j, '"')) return false;
     while (*j->at != '"') {
-        if (*j->at == 0) return false;
+        if ((unsigned char)*j->at < ' ') return false;
         if (*j->at != '\\') {
             json_put(j, &size, *j->at++);
             continue;
@@ -70,8 +70,31 @@ static bool json_text(struct json *j) {
     return true;
 }
 
+/* How long the number is that begins at text; 0: none does. */
+static size_t number_length(const char *text) {
+    static const char digits[] = "0123456789";
+    const char *at = text + (*text == '-');
+    size_t whole = strspn(at, digits), part;
+    if (whole == 0 || (whole > 1 && *at == '0')) return 0;
+    at += whole;
+    if (*at == '.') {
+        if ((part = strspn(at + 1, digits)) == 0) return 0;
+        at += 1 + part;
+    }
+    if (*at == 'e' || *at == 'E') {
+        at += at[1] == '+' || at[1] == '-' ? 2 : 1;
+        if ((part = strspn(at, digits)) == 0) return 0;
+        at += part;
+    }
+    return (size_t)(at - text);
+}
+
+/* A number, true, false or null, and nothing that other languages would take for one. */
 static bool json_word(struct json *j) {
-    size_t length = strspn(j->at, "+-.0123456789abcdefghijklmnopqrstuvwxyzE");
+    static const char *const words[] = {"true", "false", "null"};
+    size_t length = number_length(j->at);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strncmp(j->at, words[i], strlen(words[i])) == 0) length = strlen(words[i]);
     if (length == 0 || length >= sizeof j->text) return false;
     memcpy(j->text, j->at, length);
     j->text[length] = 0;

@@ -31,6 +31,13 @@ static void top_name(char *to, size_t size, const char *text) {
     to[n] = 0;
 }
 
+/* A number from the program, as far as it can be counted with and written as JSON: 0 for the rest.
+ */
+static double top_number(const char *text) {
+    double value = strtod(text, NULL);
+    return fabs(value) < 1e18 ? value : 0;
+}
+
 /* The caller frees; null: it did not answer. */
 static char *page_get(const char *who, const char *target) {
     char *text = NULL;
@@ -54,7 +61,10 @@ static void metrics_cause(struct top_view *v, const char *name, double value) {
     v->cycles += value;
 }
 
-static void metrics_value(struct top_view *v, const char *name, const char *label, double value) {
+static void metrics_value(struct top_view *v, const char *name, const char *label,
+                          const char *number) {
+    bool finite = isfinite(strtod(number, NULL));
+    double value = top_number(number);
     const struct {
         const char *name;
         double *to;
@@ -68,7 +78,7 @@ static void metrics_value(struct top_view *v, const char *name, const char *labe
                  {"ebb_gc_wait_seconds_total", &v->wait_s}};
     if (strcmp(name, "ebb_gc_cycles_total") == 0) metrics_cause(v, label, value);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(name, known[i].name) == 0) *known[i].to = isfinite(value) ? value : -1;
+        if (strcmp(name, known[i].name) == 0) *known[i].to = finite ? value : -1;
 }
 
 /* NAME{label="VALUE"} NUMBER */
@@ -81,7 +91,7 @@ static void metrics_line(struct top_view *v, char *line) {
         label = strchr(label, '"');
         if (label) label[1 + strcspn(label + 1, "\"")] = 0;
     }
-    metrics_value(v, line, label ? label + 1 : "", strtod(number, NULL));
+    metrics_value(v, line, label ? label + 1 : "", number);
 }
 
 static bool metrics_read(struct top_reader *r) {
@@ -97,7 +107,7 @@ static bool metrics_read(struct top_reader *r) {
 
 static void gc_value(void *arg, const char *path, const char *text) {
     struct top_view *v = arg;
-    double value = strtod(text, NULL);
+    double value = top_number(text);
     bool stop = strcmp(path, "last[].open_ns") == 0 || strcmp(path, "last[].pause_ns") == 0;
     if (stop && value > 0 && v->stops_count < TOP_STOPS) v->stops[v->stops_count++] = value / 1e9;
     if (strcmp(path, "pid") == 0) v->pid = value > 0 && value < 1e9 ? (int)value : 0;
@@ -128,9 +138,9 @@ static void memory_value(void *arg, const char *path, const char *text) {
     if (strcmp(path, "classes[].name") == 0 && v->classes_count < TOP_CLASSES)
         top_name(v->classes[v->classes_count++].name, sizeof v->classes->name, text);
     if (strcmp(path, "classes[].bytes") == 0 && v->classes_count > 0)
-        v->classes[v->classes_count - 1].bytes = strtod(text, NULL);
-    if (strcmp(path, "rss") == 0) v->classes_rss = strtod(text, NULL);
-    if (strcmp(path, "stop_ns") == 0) v->look_s = strtod(text, NULL) / 1e9;
+        v->classes[v->classes_count - 1].bytes = top_number(text);
+    if (strcmp(path, "rss") == 0) v->classes_rss = top_number(text);
+    if (strcmp(path, "stop_ns") == 0) v->look_s = top_number(text) / 1e9;
 }
 
 static void memory_read(struct top_reader *r) {
@@ -152,9 +162,9 @@ static void slack_value(void *arg, const char *path, const char *text) {
     if (strcmp(path, "kind") == 0) top_name(s->kind, sizeof s->kind, text);
     if (strcmp(path, "name") == 0) top_name(s->name, sizeof s->name, text);
     if (strcmp(path, "mends") == 0) top_name(s->mends, sizeof s->mends, text);
-    if (strcmp(path, "slack") == 0) s->bytes = strtod(text, NULL);
-    if (strcmp(path, "can_go") == 0) s->can_go = strtod(text, NULL);
-    if (strcmp(path, "number") == 0) s->number = strtod(text, NULL);
+    if (strcmp(path, "slack") == 0) s->bytes = top_number(text);
+    if (strcmp(path, "can_go") == 0) s->can_go = top_number(text);
+    if (strcmp(path, "number") == 0) s->number = top_number(text);
 }
 
 static void slack_read(struct top_reader *r) {
