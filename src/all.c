@@ -90,5 +90,6 @@
 #include "observe/stats.c"
 #include "observe/trace.c"
 #include "observe/trim_page.c"
+#include "observe/turn.c"
 #include "observe/why.c"
 #include "observe/why_print.c"

@@ -79,8 +79,15 @@ TEST(who_may_ask) {
         {403, "Host: 127.0.0.1.evil.example"},
         {403, "Host: [::1"},
         {200, "Host: 127.0.0.1\r\nSec-Fetch-Site: same-origin"},
-        {200, "Host: 127.0.0.1\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate"},
+        {200, "Host: 127.0.0.1\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n"
+              "Sec-Fetch-Dest: document"},
+        {403, "Host: 127.0.0.1\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n"
+              "Sec-Fetch-Dest: iframe"},
         {403, "Host: 127.0.0.1\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors"},
+        {403, "Host: 127.0.0.1\r\nSec-Fetch-Site: same-site\r\nSec-Fetch-Mode: no-cors"},
+        {200, "Host: 127.0.0.1\r\nSec-Fetch-Site: same-site\r\nSec-Fetch-Mode: navigate\r\n"
+              "Sec-Fetch-Dest: document"},
+        {200, "Host: 127.0.0.1\r\nSec-Fetch-Site: none\r\nSec-Fetch-Mode: navigate"},
     };
     http_serve();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -92,6 +99,43 @@ TEST(who_may_ask) {
             test_fail(__FILE__, __LINE__, "%d, not %d, to: %s", status, cases[i].status,
                       cases[i].headers);
     }
+}
+
+/* A form of another site can post, and a browser sends it as it follows a link. */
+TEST(what_other_sites_post_is_refused) {
+    static char reply[1 << 16];
+    static const struct {
+        int status;
+        const char *headers;
+    } cases[] = {
+        {200, ""},
+        {200, "Origin: http://127.0.0.1:6060\r\n"},
+        {200, "Sec-Fetch-Site: same-origin\r\nOrigin: http://127.0.0.1:6060\r\n"},
+        {403, "Origin: http://127.0.0.1:6061\r\n"},
+        {403, "Origin: http://evil.example\r\n"},
+        {403, "Origin: https://127.0.0.1:6060\r\n"},
+        {403, "Origin: null\r\n"},
+        {403, "Sec-Fetch-Site: same-site\r\n"},
+        {403, "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n"
+              "Sec-Fetch-Dest: document\r\n"},
+    };
+    http_serve();
+    uint64_t cycles = ebb_cycles();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char request[512];
+        snprintf(request, sizeof request,
+                 "POST /debug/ebb/trim?now=1 HTTP/1.1\r\nHost: 127.0.0.1:6060\r\n%s"
+                 "Content-Length: 0\r\n\r\n",
+                 cases[i].headers);
+        int status = http_says(request, reply, sizeof reply);
+        if (status != cases[i].status)
+            test_fail(__FILE__, __LINE__, "%d, not %d, to: %s", status, cases[i].status,
+                      cases[i].headers);
+    }
+    CHECK_EQ(ebb_cycles(), cycles + 3);
+    CHECK_EQ(http_says("GET /debug/ebb/trim?now=1 HTTP/1.0\r\n\r\n", reply, sizeof reply), 405);
+    CHECK(strstr(reply, "\r\nAllow: GET, POST\r\n") != NULL);
+    CHECK_EQ(ebb_cycles(), cycles + 3);
 }
 
 TEST(only_where_it_was_told) {
@@ -187,6 +231,63 @@ TEST(slow_clients_beside_collections) {
     for (int i = 0; i < 8; i++) CHECK_EQ(pthread_join(clients[i], NULL), 0);
     collecting = false;
     CHECK_EQ(pthread_join(collector, NULL), 0);
+}
+
+/* All of the server's threads wait for what changes within five minutes, and nobody for them. */
+TEST(clients_that_hang_up_are_noticed) {
+    static const char request[] =
+        "GET /debug/pprof/heap?seconds=300 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+    static char reply[1 << 16];
+    int fds[8];
+    http_serve();
+    for (int i = 0; i < 8; i++) {
+        fds[i] = address_connect("127.0.0.1");
+        CHECK(fds[i] >= 0);
+        CHECK_EQ(send(fds[i], request, sizeof request - 1, MSG_NOSIGNAL), sizeof request - 1);
+    }
+    usleep(300000);
+    for (int i = 0; i < 8; i++) close(fds[i]);
+    CHECK_EQ(http_says("GET /debug/ebb/ HTTP/1.0\r\n\r\n", reply, sizeof reply), 200);
+}
+
+/* One byte each second would hold a thread of the server's for hours. */
+TEST(a_body_that_comes_slowly_is_given_up) {
+    static const char head[] = "POST /debug/ebb/ HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+                               "Content-Length: 60000\r\n\r\n";
+    char reply[64] = "";
+    http_serve();
+    int fd = address_connect("127.0.0.1");
+    CHECK(fd >= 0);
+    CHECK_EQ(send(fd, head, sizeof head - 1, MSG_NOSIGNAL), sizeof head - 1);
+    for (int i = 0; i < 120 && recv(fd, reply, sizeof reply - 1, MSG_DONTWAIT) <= 0; i++) {
+        if (send(fd, "x", 1, MSG_NOSIGNAL) != 1) break;
+        usleep(500000);
+    }
+    CHECK(strncmp(reply, "HTTP/1.1 408 ", 13) == 0);
+    close(fd);
+}
+
+/* Which it finds among its descriptors. */
+TEST(child_keeps_what_the_program_listens_at) {
+    static char reply[1 << 16];
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t size = sizeof address;
+    char where[32];
+    int status;
+    CHECK_EQ(inet_pton(AF_INET, "127.0.0.2", &address.sin_addr), 1);
+    int own = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(bind(own, (struct sockaddr *)&address, sizeof address) == 0 && listen(own, 1) == 0);
+    CHECK(getsockname(own, (struct sockaddr *)&address, &size) == 0);
+    port = ntohs(address.sin_port);
+    snprintf(where, sizeof where, "127.0.0.1:%d", port);
+    int code = ebb_debug_serve(where);
+    if (code == EBB_ENOENT) SKIP("no libebb-debug in this build");
+    CHECK_EQ(code, 0);
+    pid_t child = fork();
+    if (child == 0) _exit(getsockname(own, (struct sockaddr *)&address, &size) == 0 ? 7 : 1);
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK_EQ(WEXITSTATUS(status), 7);
+    CHECK_EQ(http_says("GET /debug/ebb/ HTTP/1.0\r\n\r\n", reply, sizeof reply), 200);
 }
 
 TEST(child_does_not_keep_the_port) {

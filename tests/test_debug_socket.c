@@ -256,6 +256,10 @@ TEST(requests_that_are_none) {
         {405, "POST /debug/ebb/ HTTP/1.1\r\nContent-Length: 2\r\n\r\nxx"},
         {405, "POST /debug/ebb/ HTTP/1.1\r\n\r\n"},
         {405, "DELETE /debug/ebb/ HTTP/1.1\r\n\r\n"},
+        {405, "GET /debug/ebb/trim?now=1 HTTP/1.1\r\n\r\n"},
+        {405, "GET /debug/ebb/trim?x&now=1&now=0 HTTP/1.1\r\n\r\n"},
+        {400, "POST /debug/ebb/trim HTTP/1.1\r\n\r\n"},
+        {200, "POST /debug/ebb/trim?now=1 HTTP/1.1\r\n\r\n"},
         {505, "GET /debug/ebb/ HTTP/2.0\r\n\r\n"},
     };
     runtime_own();
@@ -343,6 +347,35 @@ TEST(clients_that_go_away_stop_nobody) {
         close(fd);
     }
     CHECK_EQ(client_get(socket_path, "/debug/ebb/", reply, sizeof reply), 200);
+    runtime_remove();
+}
+
+/* All of the server's threads wait for what changes within five minutes, and nobody for them. */
+TEST(clients_that_hang_up_are_noticed) {
+    static const char request[] = "GET /debug/pprof/heap?seconds=300 HTTP/1.1\r\n\r\n";
+    static char reply[1 << 16];
+    int fds[8];
+    runtime_own();
+    CHECK_EQ(ebb_debug_serve(NULL), 0);
+    for (int i = 0; i < 8; i++) {
+        fds[i] = client_connect(socket_path);
+        CHECK_EQ(write(fds[i], request, sizeof request - 1), sizeof request - 1);
+    }
+    usleep(300000);
+    for (int i = 0; i < 8; i++) close(fds[i]);
+    CHECK_EQ(client_get(socket_path, "/debug/ebb/", reply, sizeof reply), 200);
+    runtime_remove();
+}
+
+TEST(client_that_only_stops_sending_is_answered) {
+    static const char request[] = "GET /debug/pprof/heap?seconds=1 HTTP/1.0\r\n\r\n";
+    static char reply[1 << 16];
+    runtime_own();
+    CHECK_EQ(ebb_debug_serve(NULL), 0);
+    int fd = client_connect(socket_path);
+    CHECK_EQ(write(fd, request, sizeof request - 1), sizeof request - 1);
+    CHECK_EQ(shutdown(fd, SHUT_WR), 0);
+    CHECK_EQ(exchange(fd, "", 0, reply, sizeof reply), 200);
     runtime_remove();
 }
 

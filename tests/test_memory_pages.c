@@ -325,6 +325,30 @@ TEST(gc_without_dirty_pages) {
 
 /* --- /debug/ebb/trim ------------------------------------------------------------------------ */
 
+/* Asks for it as a server would that was posted to. */
+static void act(const char *target) {
+    ebb_debug_sink sink = page_sink(&shown);
+    CHECK_EQ(ebb_debug_ask(&(ebb_debug_request){.target = target, .body = ""}, &sink), 0);
+}
+
+/* A page in a browser can make it ask for anything: a GET does nothing. */
+TEST(trim_does_nothing_unless_it_is_posted_to) {
+    CHECK(ebb_alloc(1) != NULL);
+    uint64_t cycles = ebb_cycles();
+    CHECK_EQ(page_get(&shown, "/debug/ebb/trim?now=1"), 0);
+    CHECK_EQ(shown.status, 405);
+    CHECK(says("has to be posted"));
+    CHECK_EQ(ebb_cycles(), cycles);
+    act("/debug/ebb/trim");
+    CHECK_EQ(shown.status, 400);
+    act("/debug/ebb/trim?now=2");
+    CHECK_EQ(shown.status, 400);
+    CHECK_EQ(ebb_cycles(), cycles);
+    act("/debug/ebb/trim?now=1");
+    CHECK_EQ(shown.status, 200);
+    CHECK_EQ(ebb_cycles(), cycles + 1);
+}
+
 TEST(trim_says_what_is_free_and_gives_it_back) {
     setenv("EBB_GC", "idle=off", 1);
     objects_make(100000, 500);
@@ -340,14 +364,14 @@ TEST(trim_says_what_is_free_and_gives_it_back) {
     CHECK(says("free for under 2 s"));
     CHECK(says("Kept: up to"));
     CHECK(says("collections of an idle program are off"));
-    show("/debug/ebb/trim?now=1&format=json");
+    act("/debug/ebb/trim?now=1&format=json");
     json_check();
     CHECK(json_number("returned") > 30 * (long long)MIB);
     CHECK(json_number("rss_after") + 30 * (long long)MIB < json_number("rss_before"));
     show("/debug/ebb/trim?format=json");
     CHECK(json_number("free") < (long long)MIB);
     CHECK(json_number("returned") > 30 * (long long)MIB);
-    show("/debug/ebb/trim?now=1");
+    act("/debug/ebb/trim?now=1");
     CHECK(says("bytes of free pages went back"));
 }
 
@@ -397,7 +421,9 @@ static _Thread_local page own;
 
 static void *reader_body(void *target) {
     for (int i = 0; i < 20; i++) {
-        CHECK_EQ(page_get(&own, target), 0);
+        ebb_debug_sink sink = page_sink(&own);
+        const char *body = strstr(target, "now=1") ? "" : NULL;
+        CHECK_EQ(ebb_debug_ask(&(ebb_debug_request){.target = target, .body = body}, &sink), 0);
         CHECK_EQ(own.status, 200);
     }
     return NULL;

@@ -135,11 +135,12 @@ static int client_open(const char *who) {
 
 /* --- Talking -------------------------------------------------------------------------------- */
 
-static bool request_send(int fd, const char *who, const char *target) {
+static bool request_send(int fd, const char *who, const char *target, bool posts) {
     char *text;
     bool host = !strchr(who, '/') && strchr(who, ':');
-    int size = asprintf(&text, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", target,
-                        host ? who : "localhost");
+    int size = asprintf(&text, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s\r\n",
+                        posts ? "POST" : "GET", target, host ? who : "localhost",
+                        posts ? "Content-Length: 0\r\n" : "");
     if (size < 0) return false;
     bool sent = send(fd, text, (size_t)size, MSG_NOSIGNAL) == size;
     free(text);
@@ -204,7 +205,7 @@ static int reply_read(FILE *in, const char *who, const char *target, FILE *out) 
     return 1;
 }
 
-int client_get(const char *who, const char *target, FILE *out) {
+static int client_ask(const char *who, const char *target, bool posts, FILE *out) {
     struct timeval silence = {.tv_sec = SILENCE_SECONDS_MAX};
     int fd = client_open(who), result = 1;
     if (fd < 0) return 1;
@@ -214,12 +215,16 @@ int client_get(const char *who, const char *target, FILE *out) {
         close(fd);
         return 1;
     }
-    if (request_send(fd, who, target))
+    if (request_send(fd, who, target, posts))
         result = reply_read(in, who, target, out);
     else
         client_failed("%s: %s", who, strerror(errno));
     fclose(in);
     return result;
+}
+
+int client_get(const char *who, const char *target, FILE *out) {
+    return client_ask(who, target, false, out);
 }
 
 int client_pid(const char *who) {
@@ -231,12 +236,12 @@ int client_pid(const char *who) {
 }
 
 /* The page, with names where the process is known, and for a person in colour. */
-static int client_page(const char *who, const char *target, bool json) {
+static int client_page(const char *who, const char *target, bool posts, bool json) {
     int pid = client_pid(who);
     bool painted = !json && colour_wanted(stdout);
     FILE *page = pid || painted ? tmpfile() : NULL;
-    if (!page) return client_get(who, target, stdout);
-    int result = client_get(who, target, page);
+    if (!page) return client_ask(who, target, posts, stdout);
+    int result = client_ask(who, target, posts, page);
     rewind(page);
     FILE *named = pid && painted ? tmpfile() : NULL;
     if (pid) names_filter(page, named ? named : stdout, pid);
@@ -247,7 +252,7 @@ static int client_page(const char *who, const char *target, bool json) {
     return fflush(stdout) == 0 ? result : 1;
 }
 
-int client_show(int argc, char **argv, const char *target) {
+static int client_main(int argc, char **argv, const char *target, bool posts) {
     const char *who = NULL;
     bool json = false;
     for (int i = 1; i < argc; i++) {
@@ -263,7 +268,15 @@ int client_show(int argc, char **argv, const char *target) {
     const char *joint = strchr(target, '?') ? "&" : "?";
     if (asprintf(&whole, "%s%s%s", target, json ? joint : "", json ? "format=json" : "") < 0)
         return 1;
-    int result = client_page(who, whole, json);
+    int result = client_page(who, whole, posts, json);
     free(whole);
     return result;
+}
+
+int client_show(int argc, char **argv, const char *target) {
+    return client_main(argc, argv, target, false);
+}
+
+int client_act(int argc, char **argv, const char *target) {
+    return client_main(argc, argv, target, true);
 }

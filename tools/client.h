@@ -19,4 +19,7 @@ int client_pid(const char *who);
  * query or ends in one. Returns an exit status. */
 int client_show(int argc, char **argv, const char *target);
 
+/* The same for a page that does something: asked by POST. */
+int client_act(int argc, char **argv, const char *target);
+
 #endif

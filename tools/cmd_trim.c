@@ -18,15 +18,16 @@ static const char trim_help[] =
 
 /* client_show knows --json; --dry-run is taken out before. */
 static int trim_main(int argc, char **argv) {
-    const char *target = "/debug/ebb/trim?now=1";
+    bool dry = false;
     int kept = 1;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--dry-run") == 0)
-            target = "/debug/ebb/trim";
+            dry = true;
         else
             argv[kept++] = argv[i];
     }
-    return client_show(kept, argv, target);
+    return dry ? client_show(kept, argv, "/debug/ebb/trim")
+               : client_act(kept, argv, "/debug/ebb/trim?now=1");
 }
 
 const command command_trim = {"trim", "gives free pages back now; --dry-run: says when", trim_help,

@@ -48,11 +48,19 @@ EBB_API int ebb_debug_get(const char *target, const ebb_debug_sink *sink);
 typedef struct ebb_debug_request {
     const char *target;
     const char *accept; /* types that the client understands, as in HTTP's Accept; or null */
-    const char *body;   /* what was posted; null for a request that only asks */
+    const char *body;   /* what was posted, "" for nothing; null for a request that only asks */
     uint64_t until_ns;  /* CLOCK_MONOTONIC: give up then; 0 for never */
+
+    /* Whether somebody still waits for the reply; asked a few times a second, with the sink's arg,
+     * by the thread that answers while it waits. Or null: only a failed write tells. */
+    bool (*wanted)(void *arg);
 } ebb_debug_request;
 
-/* Refuses (405) what was posted to a page that takes nothing. As ebb_debug_get otherwise. */
+/* For who is asked by others. Refuses (405) what was posted to a page that takes nothing, and a
+ * request that would change something and was not posted: a server that browsers reach lets no
+ * page of another site post. Requests that stop the program wait for one another, so that together
+ * they stop it for a tenth of the time at most and a hundred times a second. As ebb_debug_get
+ * otherwise, which does not wait. */
 EBB_API int ebb_debug_ask(const ebb_debug_request *request, const ebb_debug_sink *sink);
 
 /* --- Dumps ---------------------------------------------------------------------------------- */

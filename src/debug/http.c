@@ -5,16 +5,19 @@
  * program that has Ebb inside, so it is handed what it calls.
  *
  * Loopback is not private: every user of the host can connect, and so can each page in a browser
- * here. So nothing changes the program but a collection; a request has to name the host by its
- * number or as localhost, because a name could be one that a stranger's page has made to point
- * here; and what a page of another site asks for in the background is refused. */
+ * here. So a request has to name the host by its number or as localhost, because a name could be
+ * one that a stranger's page has made to point here; what a page of another origin asks for in the
+ * background is refused; and what changes anything has to be posted, which a browser may do for the
+ * pages of this server alone. */
 #define _GNU_SOURCE 1
 #include "page.h"
 
 #include <arpa/inet.h>
 #include <civetweb.h>
 #include <dirent.h>
+#include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,15 +26,18 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TARGET_BYTES = 4096, BODY_BYTES = 65536, REPLY_SECONDS = 600, STACK_BYTES = 512 * 1024 };
+enum { TARGET_BYTES = 4096, BODY_BYTES = 65536, REPLY_SECONDS = 600, BODY_SECONDS = 5 };
+enum { STACK_BYTES = 512 * 1024 };
 
 /* Set once, before the server starts. */
 static struct {
     struct ebb__debug_calls calls;
     struct mg_context *context;
     bool loopback;
-    int listening;   /* the descriptor, for a forked child to close; -1 is unknown */
-    char error[200]; /* the last that civetweb said while it started */
+    unsigned char host[16]; /* where it listens, of which IPv4 has four bytes */
+    _Atomic(int) port;      /* where it listens; 0: not known yet. Relaxed */
+    int listening;          /* the descriptor, for a forked child to close; -1 is unknown */
+    char error[200];        /* the last that civetweb said while it started */
 } http = {.listening = -1};
 
 /* --- Who may ask ---------------------------------------------------------------------------- */
@@ -52,15 +58,91 @@ static bool host_is_safe(const char *header) {
     return inet_pton(AF_INET, host, address) == 1 || strcasecmp(host, "localhost") == 0;
 }
 
-/* Why the request is refused, or null. */
-static const char *request_refused(const struct mg_connection *c) {
-    const char *host = mg_get_header(c, "Host"), *site = mg_get_header(c, "Sec-Fetch-Site");
-    const char *mode = mg_get_header(c, "Sec-Fetch-Mode");
+static bool header_is(const struct mg_connection *c, const char *name, const char *value) {
+    const char *is = mg_get_header(c, name);
+    return is && strcmp(is, value) == 0;
+}
+
+/* Whether a page asks that is not this server's. Another port of the host is another origin: it
+ * may be another user's. A browser says so in Sec-Fetch-Site, and in Origin for what is posted. */
+static bool request_is_foreign(const struct mg_connection *c) {
+    const char *host = mg_get_header(c, "Host"), *origin = mg_get_header(c, "Origin");
+    const char *site = mg_get_header(c, "Sec-Fetch-Site");
+    if (site && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0) return true;
+    if (!origin) return false;
+    return !host || strncmp(origin, "http://", 7) != 0 || strcasecmp(origin + 7, host) != 0;
+}
+
+/* Why the request is refused, or null. A link to a page may be followed from anywhere; a frame of
+ * it, which is loaded without a person's doing, may not. */
+static const char *request_refused(const struct mg_connection *c, bool gets) {
+    const char *host = mg_get_header(c, "Host");
     if (http.loopback && host && !host_is_safe(host))
         return "this host is asked for by its number, or as localhost";
-    if (site && strcmp(site, "cross-site") == 0 && !(mode && strcmp(mode, "navigate") == 0))
-        return "a page of another site asks";
-    return NULL;
+    bool followed = gets && header_is(c, "Sec-Fetch-Mode", "navigate") &&
+                    header_is(c, "Sec-Fetch-Dest", "document");
+    return request_is_foreign(c) && !followed ? "a page of another site asks" : NULL;
+}
+
+/* --- Descriptors: civetweb does not tell which it has ------------------------------------------
+ */
+
+union address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
+/* The port of an address, and its number; -1: it has none. */
+static int address_port(const union address *a, unsigned char number[16]) {
+    if (a->any.sa_family == AF_INET6) {
+        memcpy(number, &a->v6.sin6_addr, 16);
+        return ntohs(a->v6.sin6_port);
+    }
+    if (a->any.sa_family != AF_INET) return -1;
+    memcpy(number, &a->v4.sin_addr, 4);
+    return ntohs(a->v4.sin_port);
+}
+
+/* The program may listen at the same port of another address. */
+static bool listening_is_ours(int fd, const void *arg) {
+    int listens = 0;
+    socklen_t size = sizeof listens;
+    union address name = {.any = {0}};
+    unsigned char number[16] = {0};
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || !listens) return false;
+    size = sizeof name;
+    return getsockname(fd, &name.any, &size) == 0 &&
+           address_port(&name, number) == *(const int *)arg && memcmp(number, http.host, 16) == 0;
+}
+
+/* Whether it is the server's end of the connection. */
+static bool connection_is_ours(int fd, const void *arg) {
+    const struct mg_request_info *info = arg;
+    union address name = {.any = {0}}, peer = {.any = {0}};
+    unsigned char number[16];
+    char text[INET6_ADDRSTRLEN];
+    socklen_t size = sizeof name;
+    if (getsockname(fd, &name.any, &size) != 0 ||
+        address_port(&name, number) != atomic_load_explicit(&http.port, memory_order_relaxed))
+        return false;
+    size = sizeof peer;
+    if (getpeername(fd, &peer.any, &size) != 0 || address_port(&peer, number) != info->remote_port)
+        return false;
+    return inet_ntop(peer.any.sa_family, number, text, sizeof text) &&
+           strcmp(text, info->remote_addr) == 0;
+}
+
+/* The descriptor of this process for which it is so, or -1. */
+static int descriptor_find(bool (*is)(int fd, const void *arg), const void *arg) {
+    DIR *descriptors = opendir("/proc/self/fd");
+    int found = -1;
+    for (struct dirent *d; descriptors && found < 0 && (d = readdir(descriptors)) != NULL;) {
+        int fd = atoi(d->d_name);
+        if (d->d_name[0] != '.' && is(fd, arg)) found = fd;
+    }
+    if (descriptors) closedir(descriptors);
+    return found;
 }
 
 /* --- A request ------------------------------------------------------------------------------ */
@@ -77,6 +159,7 @@ struct exchange {
     bool chunks;
     bool begun, failed; /* civetweb's thread's */
     int status;         /* likewise */
+    int fd; /* of the connection: -1 is unknown, -2 not yet looked for [page's thread] */
 
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -138,6 +221,22 @@ static bool sink_write(void *arg, const void *bytes, size_t size) {
     return well;
 }
 
+static time_t seconds_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec;
+}
+
+/* civetweb does not tell the descriptor, so it is looked for when a reply takes long. To a client
+ * that says that it sends no more the same is said as by one that is gone. */
+static bool exchange_wanted(void *arg) {
+    struct exchange *e = arg;
+    if (e->fd == -2)
+        e->fd = descriptor_find(connection_is_ours, mg_get_request_info(e->connection));
+    struct pollfd p = {.fd = e->fd, .events = POLLRDHUP};
+    return e->fd < 0 || poll(&p, 1, 0) <= 0 || !(p.revents & (POLLRDHUP | POLLHUP | POLLERR));
+}
+
 static void *exchange_ask(void *arg) {
     struct exchange *e = arg;
     ebb_debug_sink sink = {sink_begin, sink_write, e};
@@ -145,6 +244,7 @@ static void *exchange_ask(void *arg) {
     clock_gettime(CLOCK_MONOTONIC, &now);
     e->request.until_ns =
         ((uint64_t)now.tv_sec + REPLY_SECONDS) * 1000000000u + (uint64_t)now.tv_nsec;
+    e->request.wanted = exchange_wanted;
     bool failed = http.calls.ask(&e->request, &sink) == EBB_ESYSTEM;
     pthread_mutex_lock(&e->lock);
     e->failed = failed;
@@ -204,8 +304,12 @@ static int exchange_read(struct exchange *e, const struct mg_request_info *info)
     if (info->content_length > BODY_BYTES) return 413;
     e->body = calloc(1, BODY_BYTES + 1);
     if (!e->body) return 503;
-    for (int have = 0, got; have < BODY_BYTES; have += got)
-        if ((got = mg_read(e->connection, e->body + have, (size_t)(BODY_BYTES - have))) <= 0) break;
+    /* mg_read waits for all that it is asked for, each byte of it as long as for a request. */
+    time_t start = seconds_now();
+    int have = 0;
+    for (; have < BODY_BYTES && mg_read(e->connection, e->body + have, 1) > 0; have++)
+        if (seconds_now() - start > BODY_SECONDS) return 408;
+    if (have < info->content_length) return 408;
     e->request.body = e->body;
     return 0;
 }
@@ -226,11 +330,12 @@ static int http_request(struct mg_connection *c) {
     struct exchange *e = calloc(1, sizeof *e);
     if (!e) return 0;
     e->connection = c;
+    e->fd = -2;
     e->path = info->local_uri ? info->local_uri : "/";
     e->chunks = info->http_version && strcmp(info->http_version, "1.1") == 0;
     e->request.target = e->target;
     e->request.accept = mg_get_header(c, "Accept");
-    const char *refused = request_refused(c);
+    const char *refused = request_refused(c, strcmp(info->request_method, "GET") == 0);
     bool shown = !refused && exchange_page(e, info);
     int status = refused ? 403 : shown ? 0 : exchange_read(e, info);
     if (status)
@@ -264,7 +369,6 @@ static int http_log(const struct mg_connection *c, const char *message) {
  * False for anything else. */
 static bool address_read(const char *where, char *address, size_t size) {
     char host[64] = "127.0.0.1";
-    unsigned char number[16];
     const char *colon = strrchr(where, ':'), *port = colon ? colon + 1 : where;
     size_t length = colon ? (size_t)(colon - where) : 0;
     if (length >= sizeof host) return false;
@@ -277,36 +381,10 @@ static bool address_read(const char *where, char *address, size_t size) {
         return false;
     http.loopback = strncmp(host, "127.", 4) == 0 || strcmp(host, "[::1]") == 0;
     snprintf(address, size, "%s:%s", host, port);
-    if (*host != '[') return inet_pton(AF_INET, host, number) == 1;
+    memset(http.host, 0, sizeof http.host);
+    if (*host != '[') return inet_pton(AF_INET, host, http.host) == 1;
     host[strlen(host) - 1] = 0;
-    return colon[-1] == ']' && inet_pton(AF_INET6, host + 1, number) == 1;
-}
-
-static int socket_port(int fd) {
-    int listens = 0;
-    socklen_t size = sizeof listens;
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } name = {.any = {0}};
-    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || !listens) return -1;
-    size = sizeof name;
-    if (getsockname(fd, &name.any, &size) != 0) return -1;
-    if (name.any.sa_family == AF_INET6) return ntohs(name.v6.sin6_port);
-    return name.any.sa_family == AF_INET ? ntohs(name.v4.sin_port) : -1;
-}
-
-/* The descriptor that listens at port; civetweb does not tell. */
-static int listening_find(int port) {
-    DIR *descriptors = opendir("/proc/self/fd");
-    int found = -1;
-    for (struct dirent *d; descriptors && found < 0 && (d = readdir(descriptors)) != NULL;) {
-        int fd = atoi(d->d_name);
-        if (d->d_name[0] != '.' && socket_port(fd) == port) found = fd;
-    }
-    if (descriptors) closedir(descriptors);
-    return found;
+    return colon[-1] == ']' && inet_pton(AF_INET6, host + 1, http.host) == 1;
 }
 
 /* The child has no thread that would accept: what connects must not wait for it. */
@@ -349,7 +427,8 @@ __attribute__((visibility("default"))) int ebb_debug_http(const char *where,
     }
     http.context = context;
     mg_get_server_ports(context, 1, &port);
-    http.listening = listening_find(port.port);
+    atomic_store_explicit(&http.port, port.port, memory_order_relaxed);
+    http.listening = descriptor_find(listening_is_ours, &port.port);
     pthread_atfork(NULL, NULL, http_forked);
     snprintf(why, why_size, "%.*s:%d", (int)(strrchr(address, ':') - address), address, port.port);
     return 0;

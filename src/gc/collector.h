@@ -92,6 +92,10 @@ EBB__SHARED void ebb__world_start(void);
 EBB__SHARED int ebb__world_stop(void);
 EBB__SHARED void ebb__world_resume(void);
 
+/* How long the world stood still so far, and in how many stops, tries that failed included; stops
+ * may be null. */
+EBB__SHARED uint64_t ebb__world_stopped_ns(uint64_t *stops);
+
 /* The threads that are stopped, while they are. */
 EBB__SHARED stopped_thread *ebb__world_threads(size_t *count);
 EBB__SHARED bool ebb__world_has(int tid);

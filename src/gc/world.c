@@ -28,8 +28,9 @@ static struct {
     size_t room, count;
     int *tids; /* as listed last */
     size_t tids_room;
-    uint64_t since_ns;               /* when the stop began; the stopper's */
-    _Atomic(int) exempt[EXEMPT_MAX]; /* release by the thread, acquire by the stopper */
+    uint64_t since_ns;                   /* when the stop began; the stopper's */
+    _Atomic(uint64_t) stops, stopped_ns; /* so far, written by stoppers; relaxed, for counting */
+    _Atomic(int) exempt[EXEMPT_MAX];     /* release by the thread, acquire by the stopper */
 } world;
 
 static void exempt_add(int tid) {
@@ -338,19 +339,32 @@ static int world_try(int self) {
     }
 }
 
+/* The threads go on. [collector lock] */
+static void world_count(void) {
+    uint64_t ns = ebb__os_now_ns() - world.since_ns;
+    atomic_fetch_add_explicit(&world.stops, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&world.stopped_ns, ns, memory_order_relaxed);
+    ebb__probe_stop_end(ns);
+}
+
 int ebb__world_stop(void) {
     int self = ebb__os_tid(), error;
     world.since_ns = ebb__os_now_ns();
     ebb__probe_stop_begin();
     do error = world_try(self);
     while (error == EBB_ENOMEM);
-    if (error) ebb__probe_stop_end(ebb__os_now_ns() - world.since_ns);
+    if (error) world_count();
     return error;
 }
 
 void ebb__world_resume(void) {
     world_open();
-    ebb__probe_stop_end(ebb__os_now_ns() - world.since_ns);
+    world_count();
+}
+
+uint64_t ebb__world_stopped_ns(uint64_t *stops) {
+    if (stops) *stops = atomic_load_explicit(&world.stops, memory_order_relaxed);
+    return atomic_load_explicit(&world.stopped_ns, memory_order_relaxed);
 }
 
 stopped_thread *ebb__world_threads(size_t *count) {

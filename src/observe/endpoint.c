@@ -19,7 +19,7 @@ const endpoint *ebb__endpoint_at(size_t n) {
     return n < sizeof endpoint_table / sizeof *endpoint_table ? endpoint_table[n] : NULL;
 }
 
-static const endpoint *endpoint_find(const char *path) {
+const endpoint *ebb__endpoint_find(const char *path) {
     const endpoint *e;
     for (size_t n = 0; (e = ebb__endpoint_at(n)) != NULL; n++)
         if (strcmp(e->path, path) == 0) return e;
@@ -108,12 +108,33 @@ bool ebb__request_number(const request *r, reply *to, const char *name, uint64_t
 void ebb__reply_open(reply *r, const ebb_debug_sink *sink, uint64_t until_ns) {
     r->sink = *sink;
     r->until_ns = until_ns;
-    r->begun = r->failed = false;
+    r->wanted = NULL;
+    r->wanted_arg = NULL;
+    r->wanted_ns = 0;
+    r->guest = r->begun = r->failed = false;
     r->used = 0;
 }
 
+void ebb__reply_open_within(reply *r, const ebb_debug_sink *sink, const reply *outer) {
+    ebb__reply_open(r, sink, outer->until_ns);
+    r->wanted = outer->wanted;
+    r->wanted_arg = outer->wanted_arg;
+    r->wanted_ns = outer->wanted_ns;
+    r->guest = outer->guest;
+}
+
+/* Not at each piece: it costs a system call. */
+static bool reply_wanted(reply *r, uint64_t now) {
+    enum { ASK_AGAIN_NS = 50000000 };
+    if (!r->wanted || now - r->wanted_ns < ASK_AGAIN_NS) return true;
+    r->wanted_ns = now;
+    return r->wanted(r->wanted_arg);
+}
+
 bool ebb__reply_failed(reply *r) {
-    if (!r->failed && r->until_ns && ebb__os_now_ns() > r->until_ns) r->failed = true;
+    if (r->failed || (!r->until_ns && !r->wanted)) return r->failed;
+    uint64_t now = ebb__os_now_ns();
+    r->failed = (r->until_ns && now > r->until_ns) || !reply_wanted(r, now);
     return r->failed;
 }
 
@@ -200,7 +221,7 @@ static int ask_answer(const ebb_debug_request *asked, reply *to) {
     memcpy(path, asked->target, length + 1);
     char *query = path + strcspn(path, "?");
     if (*query) *query++ = 0;
-    const endpoint *e = endpoint_find(path);
+    const endpoint *e = ebb__endpoint_find(path);
     if (!e) {
         ebb__reply_error(to, 404, "there is no such page; %s lists them", ebb__endpoint_index.path);
         return EBB_ENOENT;
@@ -212,21 +233,36 @@ static int ask_answer(const ebb_debug_request *asked, reply *to) {
     e->answer(&(request){.path = path,
                          .query = query,
                          .accept = asked->accept ? asked->accept : "",
-                         .body = asked->body ? asked->body : ""},
+                         .body = asked->body ? asked->body : "",
+                         .posted = asked->body},
               to);
     return 0;
 }
 
-int ebb_debug_ask(const ebb_debug_request *asked, const ebb_debug_sink *sink) {
-    if (!asked || !asked->target || !sink || !sink->begin || !sink->write)
-        return ebb__misuse(EBB_EINVAL, "ebb_debug_ask", "a pointer is null");
+static int ask_for(const ebb_debug_request *asked, const ebb_debug_sink *sink, bool guest) {
     reply to;
     ebb__reply_open(&to, sink, asked->until_ns);
+    to.wanted = asked->wanted;
+    to.wanted_arg = sink->arg;
+    to.wanted_ns = ebb__os_now_ns();
+    to.guest = guest;
     int code = ask_answer(asked, &to);
     ebb__reply_close(&to);
     return to.failed ? EBB_ESYSTEM : code;
 }
 
+static bool sink_is_whole(const ebb_debug_sink *sink) {
+    return sink && sink->begin && sink->write;
+}
+
+int ebb_debug_ask(const ebb_debug_request *asked, const ebb_debug_sink *sink) {
+    if (!asked || !asked->target || !sink_is_whole(sink))
+        return ebb__misuse(EBB_EINVAL, "ebb_debug_ask", "a pointer is null");
+    return ask_for(asked, sink, true);
+}
+
 int ebb_debug_get(const char *target, const ebb_debug_sink *sink) {
-    return ebb_debug_ask(&(ebb_debug_request){.target = target}, sink);
+    if (!target || !sink_is_whole(sink))
+        return ebb__misuse(EBB_EINVAL, "ebb_debug_get", "a pointer is null");
+    return ask_for(&(ebb_debug_request){.target = target}, sink, false);
 }

@@ -22,6 +22,7 @@ typedef struct reply reply;
 typedef struct request {
     const char *path, *query, *accept;
     const char *body; /* what was posted, to endpoints that say that they take it */
+    bool posted;
 } request;
 
 /* The value of a parameter of the query, percent-decoded into room; null when it is not there, too
@@ -42,7 +43,11 @@ EBB__SHARED bool ebb__request_number(const request *r, reply *to, const char *na
 /* Owned by one thread. Its fields are endpoint.c's; ebb__reply_open makes one for a sink. */
 struct reply {
     ebb_debug_sink sink;
-    uint64_t until_ns; /* 0 for never */
+    uint64_t until_ns;         /* 0 for never */
+    bool (*wanted)(void *arg); /* as in ebb_debug_request, or null */
+    void *wanted_arg;
+    uint64_t wanted_ns; /* when that was asked last */
+    bool guest;         /* not the program itself asked: see turn.h */
     bool begun, failed;
     size_t used; /* of buffer, not yet written */
     char buffer[4096];
@@ -71,6 +76,9 @@ EBB__SHARED __attribute__((format(printf, 3, 4))) void ebb__reply_error(reply *r
 EBB__SHARED void ebb__reply_open(reply *r, const ebb_debug_sink *sink, uint64_t until_ns);
 EBB__SHARED void ebb__reply_close(reply *r);
 
+/* Opens one that gathers for a page's own reply: it fails when that one does, and waits as long. */
+EBB__SHARED void ebb__reply_open_within(reply *r, const ebb_debug_sink *sink, const reply *outer);
+
 /* Hands what was written so far to the sink. */
 EBB__SHARED void ebb__reply_flush(reply *r);
 
@@ -83,7 +91,7 @@ typedef struct endpoint {
     const char *path; /* whole */
     const char *says; /* half a line for the index; null leaves it out there */
     void (*answer)(const request *r, reply *to);
-    bool posts; /* takes what is posted */
+    bool posts; /* takes what is posted. What changes anything is done for a POST alone */
 } endpoint;
 
 /* ebb__endpoint_NAME, in the order of the index. */
@@ -108,7 +116,8 @@ typedef struct endpoint {
 EBB__ENDPOINTS(EBB__ENDPOINT_DECLARE)
 #undef EBB__ENDPOINT_DECLARE
 
-/* The n-th of the table, or null. */
+/* The n-th of the table, or null; that of a path, or null. */
 EBB__SHARED const endpoint *ebb__endpoint_at(size_t n);
+EBB__SHARED const endpoint *ebb__endpoint_find(const char *path);
 
 #endif

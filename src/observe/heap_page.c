@@ -6,6 +6,7 @@
  *   ?seconds=N   what changed within N seconds; not together with debug */
 #include "endpoint.h"
 #include "pprof.h"
+#include "turn.h"
 #include "../os/child.h"
 #include "../os/tool.h"
 
@@ -149,7 +150,11 @@ static void heap_answer(const request *r, reply *to) {
         delta_answer(r, to, "inuse_space", "heap-delta", seconds);
         return;
     }
-    if (page_number(r, "gc") > 0) ebb_collect();
+    if (page_number(r, "gc") > 0) {
+        if (!ebb__turn_begin(to)) return;
+        ebb_collect();
+        ebb__turn_end(to);
+    }
     profile_answer(r, to, "inuse_space", "heap");
 }
 

@@ -9,6 +9,7 @@
  * The snapshot is made first, and the rest looked at in a stop of its own: what changes between the
  * two cannot make the sum wrong, since `live` pays for `held`. */
 #include "held.h"
+#include "turn.h"
 #include "graph.h"
 #include "residency.h"
 #include "slack.h"
@@ -113,7 +114,7 @@ static bool held_ask(const request *q, reply *to, uint64_t *bytes) {
     reply r;
     if (!ebb__request_number(q, to, "seconds", 1, SNAPSHOT_SECONDS_MAX, SNAPSHOT_SECONDS, &seconds))
         return false;
-    ebb__reply_open(&r, &sink, to->until_ns);
+    ebb__reply_open_within(&r, &sink, to);
     ebb__snapshot_run_for(held_work, NULL, &r, seconds, ebb__snapshot_need());
     ebb__reply_close(&r);
     *bytes = strtoull(a.text, NULL, 10);
@@ -129,7 +130,9 @@ bool ebb__memory_asked(const request *q, reply *to, struct ebb_memory *out, outs
     bool held = asked && strcmp(asked, "0") != 0;
     uint64_t bytes = 0;
     if (held && !held_ask(q, to, &bytes)) return false;
+    if (!ebb__turn_begin(to)) return false;
     int error = ebb__memory_look(out, list);
+    ebb__turn_end(to);
     if (error != 0) {
         ebb__reply_error(to, 503, "%s", ebb_error_text(error));
         return false;

@@ -115,6 +115,10 @@ size_t ebb_debug_headers(const char *path, int status, const char *type, const c
         return 0;
     }
     bool html = strncmp(type, "text/html", 9) == 0;
+    const endpoint *e = status == 405 ? ebb__endpoint_find(path) : NULL;
+    const char *allow = status != 405   ? ""
+                        : e && e->posts ? "Allow: GET, POST\r\n"
+                                        : "Allow: GET\r\n";
     bool pprof_error = status >= 400 && strncmp(path, "/debug/pprof/", 13) == 0;
     int n = snprintf(room, size,
                      "Content-Type: %s\r\n%s%s%s%s%s%s"
@@ -123,6 +127,6 @@ size_t ebb_debug_headers(const char *path, int status, const char *type, const c
                      type, filename ? "Content-Disposition: attachment; filename=\"" : "",
                      filename ? filename : "", filename ? "\"\r\n" : "",
                      html ? "Content-Security-Policy: " HTTP_HTML_POLICY "\r\n" : "",
-                     pprof_error ? "X-Go-Pprof: 1\r\n" : "", status == 405 ? "Allow: GET\r\n" : "");
+                     pprof_error ? "X-Go-Pprof: 1\r\n" : "", allow);
     return n > 0 && (size_t)n < size ? (size_t)n : 0;
 }

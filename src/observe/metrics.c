@@ -8,6 +8,7 @@
 #include "metrics.h"
 #include "endpoint.h"
 #include "memory.h"
+#include "turn.h"
 #include "../os/process.h"
 #include "../../include/ebb/ebb.h"
 
@@ -180,29 +181,43 @@ static void metric_collector(const metric_page *p) {
     metric_gauge(p, "ebb_finalizers_due", "Finalizers that are waiting to run.", s.finalizers_due);
 }
 
-static void metric_objects(const metric_page *p) {
-    struct ebb_stats s;
-    ebb_stats(&s);
-    metric_gauge(p, "ebb_heap_objects", "Objects that are not known to be dead.", s.live_objects);
-    metric_count(p, "ebb_heap_allocated_bytes_total", "Handed out since the start.", s.alloc_bytes);
-    metric_count(p, "ebb_heap_allocated_objects_total", "Handed out since the start.",
-                 s.alloc_objects);
+/* What takes stops: at once, so that no reader is waited for between them. */
+typedef struct metric_look {
+    struct ebb_stats stats;
+    struct ebb_memory memory;
+    bool taken, memory_known;
+} metric_look;
+
+static void metric_stop(const request *r, reply *to, metric_look *look) {
+    if (ebb__request_is(r, "memory", "off") || !ebb__turn_begin(to)) return;
+    ebb_stats(&look->stats);
+    look->memory_known = ebb_memory(&look->memory) == 0;
+    look->taken = true;
+    ebb__turn_end(to);
 }
 
-static void metric_memory(const metric_page *p) {
-    struct ebb_memory m;
-    if (ebb_memory(&m) != 0) return;
+static void metric_objects(const metric_page *p, const struct ebb_stats *s) {
+    metric_gauge(p, "ebb_heap_objects", "Objects that are not known to be dead.", s->live_objects);
+    metric_count(p, "ebb_heap_allocated_bytes_total", "Handed out since the start.",
+                 s->alloc_bytes);
+    metric_count(p, "ebb_heap_allocated_objects_total", "Handed out since the start.",
+                 s->alloc_objects);
+}
+
+static void metric_memory(const metric_page *p, const struct ebb_memory *m) {
     metric_family(p, "ebb_memory_bytes", "gauge",
                   "Resident memory by what it is; the classes add up to all of it.");
     for (const memory_class *c = ebb__memory_classes; c->name; c++)
         ebb__reply_print(p->to, "ebb_memory_bytes{class=\"%s\"} %lld\n", c->name,
-                         (long long)ebb__memory_of(&m, c));
+                         (long long)ebb__memory_of(m, c));
     metric_family(p, "ebb_memory_look_seconds", "gauge",
                   "How long the program stood still for ebb_memory_bytes.");
-    metric_seconds(p, "ebb_memory_look_seconds", m.stop_ns);
+    metric_seconds(p, "ebb_memory_look_seconds", m->stop_ns);
 }
 
 static void metrics_answer(const request *r, reply *to) {
+    metric_look look = {.taken = false};
+    metric_stop(r, to, &look);
     metric_page p = {to, strstr(r->accept, "application/openmetrics-text") != NULL};
     ebb__reply_begin(to, 200,
                      p.open ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -213,10 +228,8 @@ static void metrics_answer(const request *r, reply *to) {
     metric_collector(&p);
     metric_cycles(&p);
     metric_pauses(&p);
-    if (!ebb__request_is(r, "memory", "off")) {
-        metric_objects(&p);
-        metric_memory(&p);
-    }
+    if (look.taken) metric_objects(&p, &look.stats);
+    if (look.memory_known) metric_memory(&p, &look.memory);
     if (p.open) ebb__reply_print(to, "# EOF\n");
 }
 

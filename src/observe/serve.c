@@ -4,8 +4,9 @@
  * One thread accepts, and takes a point a second for the page's chart; each request has a thread of
  * its own, of which there are at most four, so that one that takes long (a profile over a minute)
  * does not hold up the others. Further clients wait in the system's queue. No lock is held while a
- * page works or a client is waited for, so no client can stop the program: the worst that it can do
- * is to use up the four, each for as long as the limits below say.
+ * page works or a client is waited for, so no client can stop the program but in its turn (turn.h):
+ * the worst that it can do is to use up the four, each for as long as the limits below say and it
+ * stays.
  *
  * A forked child has none of these threads. It closes what it inherited, and makes a socket of its
  * own when its service runs for the first time: a child that only calls exec never does. */
@@ -70,6 +71,10 @@ static bool connection_piece(void *arg, const void *bytes, size_t size) {
            connection_write(c, "\r\n", 2);
 }
 
+static bool connection_wanted(void *arg) {
+    return !ebb__os_socket_gone(((connection *)arg)->fd);
+}
+
 /* Reads until there are `whole` bytes, or with 0 until the head is whole: its length, or 0. */
 static size_t connection_read(connection *c, size_t whole, uint64_t until_ns) {
     size_t most = whole ? whole : HTTP_HEAD_BYTES;
@@ -117,7 +122,8 @@ static void connection_answer(connection *c) {
         code = ebb_debug_ask(&(ebb_debug_request){.target = c->request.target,
                                                   .accept = c->request.accept,
                                                   .body = body,
-                                                  .until_ns = ebb__os_now_ns() + REPLY_NS},
+                                                  .until_ns = ebb__os_now_ns() + REPLY_NS,
+                                                  .wanted = connection_wanted},
                              &sink);
     }
     /* A reply that broke off has no last chunk, which is how its reader knows. */

@@ -10,6 +10,7 @@
 #include "residency.h"
 #include "size.h"
 #include "slack.h"
+#include "turn.h"
 
 enum { GROUP_SLICES, GROUP_MAPS };
 enum { GROUPS_MAX = 400, PLACES_MAX = 400, PLACE_FRAMES = 8 };
@@ -249,8 +250,10 @@ static void slack_answer(const request *r, reply *to) {
     size_t bytes = round_up(sizeof(slack_look), ebb__os_page_size());
     uint64_t most;
     if (!ebb__request_number(r, to, "top", 1, GROUPS_MAX, 20, &most)) return;
+    if (!ebb__turn_begin(to)) return;
     slack_look *l = ebb__os_map(bytes, OS_METADATA);
     int error = l ? ebb__with_world_stopped(slack_stopped, l) : EBB_ENOMEM;
+    ebb__turn_end(to);
     if (error == 0) error = l->result;
     if (error != 0) {
         ebb__reply_error(to, 503, "%s", ebb_error_text(error));

@@ -8,6 +8,7 @@
  *
  * What it replies comes through a pipe in frames: a byte that says what, four that say how long. */
 #include "snapshot.h"
+#include "turn.h"
 #include "../os/child.h"
 
 enum { FRAME_BEGIN = 'B', FRAME_DATA = 'D', FRAME_END = 'E', FRAME_HEAD = 5 };
@@ -239,6 +240,7 @@ static void snapshot_make(struct snapshot_call *call, reply *r, uint64_t seconds
     call->pid = ebb__os_pid();
     call->forked = EBB_EBUSY;
     int error = ebb__with_world_stopped(snapshot_fork, call);
+    ebb__turn_end(r);
     if (error != 0)
         ebb__reply_error(r, 503, "the program could not be stopped for a snapshot: %s",
                          ebb_error_text(error));
@@ -246,7 +248,6 @@ static void snapshot_make(struct snapshot_call *call, reply *r, uint64_t seconds
         ebb__reply_error(r, 503, "the system made no process for a snapshot");
     else
         snapshot_follow(call, r, seconds);
-    ebb__os_child_end(&call->stream.child);
 }
 
 /* A process that was forked off meanwhile may take its own. */
@@ -267,10 +268,12 @@ void ebb__snapshot_run_for(void (*work)(const snapshot *s, reply *r, void *arg),
     }
     int cancel = ebb__os_cancel_defer();
     call.stream.bytes = ebb__os_map(STREAM_BYTES, OS_METADATA);
-    if (call.stream.bytes && ebb__os_child_prepare(&call.stream.child) == 0)
-        snapshot_make(&call, r, seconds);
-    else
+    if (call.stream.bytes && ebb__os_child_prepare(&call.stream.child) == 0) {
+        if (ebb__turn_begin(r)) snapshot_make(&call, r, seconds);
+        ebb__os_child_end(&call.stream.child);
+    } else {
         ebb__reply_error(r, 503, "no memory or no descriptor for a snapshot");
+    }
     if (call.stream.bytes) ebb__os_unmap(call.stream.bytes, STREAM_BYTES, OS_METADATA);
     atomic_store_explicit(&snapshot_busy, 0, memory_order_release);
     ebb__os_cancel_restore(cancel);

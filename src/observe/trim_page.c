@@ -1,10 +1,11 @@
 /* trim_page.c - /debug/ebb/trim: when the system gets free pages back, for `ebb trim`.
  * docs/observe.md; the rule is src/gc/service.c's.
  *
- *   ?now=1          collects, gives all free pages back, and says what came back */
+ *   ?now=1          to a POST: collects, gives all free pages back, and says what came back */
 #include "endpoint.h"
 #include "memory.h"
 #include "size.h"
+#include "turn.h"
 
 enum { TRIM_AGES = 5 };
 
@@ -145,7 +146,9 @@ static void trim_json(reply *to, const trim_look *t) {
  */
 
 static void trim_now(reply *to, bool json) {
+    if (!ebb__turn_begin(to)) return;
     size_t before = ebb__os_rss(), returned = ebb_release(), after = ebb__os_rss();
+    ebb__turn_end(to);
     ebb__reply_begin(to, 200, json ? EBB__JSON : EBB__TEXT, NULL);
     ebb__reply_print(to,
                      json ? "{\"returned\":%zu,\"rss_before\":%zu,\"rss_after\":%zu}\n"
@@ -159,13 +162,21 @@ static void trim_now(reply *to, bool json) {
 }
 
 static void trim_answer(const request *r, reply *to) {
-    bool json = ebb__request_is(r, "format", "json");
+    bool json = ebb__request_is(r, "format", "json"), now = ebb__request_is(r, "now", "1");
     trim_look t = {.free = 0};
-    if (ebb__request_is(r, "now", "1")) {
+    if (now != r->posted) {
+        ebb__reply_error(to, now ? 405 : 400,
+                         now ? "?now=1 has to be posted, as ebb trim and curl -X POST do"
+                             : "what is posted here says ?now=1");
+        return;
+    }
+    if (now) {
         trim_now(to, json);
         return;
     }
+    if (!ebb__turn_begin(to)) return;
     int error = ebb__with_world_stopped(trim_stopped, &t);
+    ebb__turn_end(to);
     if (error != 0)
         ebb__reply_error(to, 503, "%s", ebb_error_text(error));
     else if (json)
@@ -174,6 +185,8 @@ static void trim_answer(const request *r, reply *to) {
         trim_text(to, &t);
 }
 
-const endpoint ebb__endpoint_trim = {.path = "/debug/ebb/trim",
-                                     .says = "when the system gets free pages back; ?now=1 does it",
-                                     .answer = trim_answer};
+const endpoint ebb__endpoint_trim = {
+    .path = "/debug/ebb/trim",
+    .says = "when the system gets free pages back; a POST to ?now=1 does it",
+    .answer = trim_answer,
+    .posts = true};

@@ -217,6 +217,11 @@ bool ebb__os_socket_write(int fd, const void *bytes, size_t size, uint64_t until
     return true;
 }
 
+bool ebb__os_socket_gone(int fd) {
+    struct pollfd p = {.fd = fd, .events = 0};
+    return poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR));
+}
+
 void ebb__os_socket_end(int fd) {
     shutdown(fd, SHUT_RDWR);
 }

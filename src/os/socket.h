@@ -26,6 +26,9 @@ EBB__SHARED long ebb__os_socket_read(int fd, void *bytes, size_t size, uint64_t 
 /* Writes all. False when it failed or the time was up. */
 EBB__SHARED bool ebb__os_socket_write(int fd, const void *bytes, size_t size, uint64_t until_ns);
 
+/* The peer has closed its end. One that only said that it sends no more is still there. */
+EBB__SHARED bool ebb__os_socket_gone(int fd);
+
 /* The peer sees the end also while a forked child still has the descriptor. */
 EBB__SHARED void ebb__os_socket_end(int fd);
 EBB__SHARED void ebb__os_socket_close(int fd);
