@@ -83,19 +83,42 @@ broken() {
     count "question 4: no number" says <("$ebb" dom --limit x "$1" 2>&1) '--limit takes a number'
 }
 
-# By npm's reader of such files, which computes retained sizes itself.
+npm_install() {
+    cp -r tests/observe/heapsnapshot "$scratch/npm" && cd "$scratch/npm" &&
+        npm ci --ignore-scripts --no-audit --no-fund
+}
+
+# retained NAME: what `ebb dom` says that the first group whose name so begins retains.
+retained() {
+    grep -m1 -F "\"what\":\"$1" "$scratch/dom.json" | sed -E 's/.*"retained":([0-9]+).*/\1/'
+}
+
+# exported DUMP: by a package that reads such files and computes retained sizes itself, of an export
+# with few objects and of one with all.
 exported() {
-    local file=$scratch/heap.heapsnapshot out=$scratch/export.text share
-    count "question 4: export" "$ebb" dom --export "$file" --limit 50 "$1"
-    if ! NODE_PATH=$(npm root -g 2>/dev/null):${NODE_PATH:-} node -e \
-        'require("@memlab/heap-analysis")' 2>/dev/null; then
-        skip "question 4: export as DevTools read it" "@memlab/heap-analysis is not installed"
-        return
-    fi
-    NODE_PATH=$(npm root -g):${NODE_PATH:-} node tests/observe/snapshot_read.js "$file" >"$out"
-    share=$("$ebb" dom --json "$1" | grep -m1 '"what":"cache_entry"' |
-        sed -E 's/.*"retained":([0-9]+).*/\1/')
-    count "question 4: retained in DevTools" says "$out" "^$share cache_entry"
+    local file=$scratch/heap.heapsnapshot out=$scratch/export.text limit
+    "$ebb" dom --json "$1" >"$scratch/dom.json"
+    for limit in 50 1000000; do
+        count "question 4: export of $limit" "$ebb" dom --export "$file" --limit $limit "$1"
+        if ! command -v npm >/dev/null; then
+            skip "question 4: export of $limit as others read it" "npm is not installed"
+            continue
+        elif ! [ -e "$scratch/npm" ] && ! (npm_install) >"$scratch/npm.log" 2>&1; then
+            skip "question 4: export of $limit as others read it" \
+                "npm could not fetch @memlab/core: $(grep -m1 -i error "$scratch/npm.log")"
+            rm -rf "$scratch/npm"
+            continue
+        fi
+        count "question 4: export of $limit read" \
+            env TMPDIR="$scratch" node "$scratch/npm/read.js" "$file"
+        TMPDIR=$scratch node "$scratch/npm/read.js" "$file" >"$out"
+        count "question 4: export of $limit, a variable" says "$out" \
+            "^$(retained "static data of dom") static data of dom\+0x"
+        count "question 4: export of $limit, its entries" says "$out" \
+            "^$(retained cache_entry) cache_entry"
+        count "question 4: export of $limit, all of it" says "$out" \
+            "^$(sed -nE 's/.*"bytes":([0-9]+).*/\1/p;T;q' "$scratch/dom.json") "
+    done
 }
 
 question_9() {
