@@ -1,0 +1,136 @@
+;; Threads that allocate at once, weak tables, guardians, big numbers and strings, in Guile.
+;; Counts of what dies depend on the collector, so only what must hold of them is printed.
+(use-modules (ice-9 threads) (ice-9 hash-table) (srfi srfi-1) (srfi srfi-9) (srfi srfi-43)
+             (ice-9 control) (rnrs bytevectors))
+
+(define size (string->number (cadr (command-line))))
+
+(define-record-type <node>
+  (make-node left right weight)
+  node?
+  (left node-left set-node-left!)
+  (right node-right)
+  (weight node-weight))
+
+(define (build depth)
+  (if (= depth 0)
+      (make-node #f #f 1)
+      (let ((left (build (- depth 1))) (right (build (- depth 1))))
+        (make-node left right (+ (node-weight left) (node-weight right))))))
+
+(define (weigh node)
+  (if (node-left node)
+      (+ (weigh (node-left node)) (weigh (node-right node)))
+      (node-weight node)))
+
+(define (say . parts)
+  (for-each display parts)
+  (newline))
+
+;; Each thread has a long-lived tree, and makes short-lived ones beside it.
+(define (grow seed)
+  (let ((lasting (build 12)))
+    (let loop ((i 0) (sum seed))
+      (if (< i size)
+          (loop (+ i 1) (modulo (+ (* sum 31) (weigh (build (+ 6 (modulo i 5))))) 1000003))
+          (list seed sum (weigh lasting))))))
+
+(define threads (map (lambda (seed) (call-with-new-thread (lambda () (grow seed)))) (iota 4)))
+(for-each (lambda (thread) (say "thread " (join-thread thread))) threads)
+
+;; Keys that are held stay in a weak table with their values; of the others most go.
+(define (weak-tables)
+  (let* ((count (* 20 size))
+         (held (list-tabulate count (lambda (i) (list i (* i i)))))
+         (table (make-weak-key-hash-table)))
+    (for-each (lambda (key) (hashq-set! table key (vector key (number->string (car key))))) held)
+    (do ((i 0 (+ i 1))) ((= i count))
+      (hashq-set! table (list 'dropped i) (make-string 10 #\x)))
+    (gc)
+    (gc)
+    (say "held keys found: "
+         (count-found table held) " of " count)
+    (say "dropped keys mostly gone: "
+         (< (- (hash-fold (lambda (key value found) (+ found 1)) 0 table) count)
+            (quotient count 2)))
+    (say "sum " (fold (lambda (key sum) (+ sum (cadr key))) 0 held))))
+
+(define (count-found table keys)
+  (fold (lambda (key found)
+          (let ((value (hashq-ref table key)))
+            (if (and value (eq? key (vector-ref value 0))
+                     (string=? (vector-ref value 1) (number->string (car key))))
+                (+ found 1)
+                found)))
+        0 keys))
+
+(define (weak-values)
+  (let* ((table (make-weak-value-hash-table))
+         (held (vector-unfold (lambda (i) (string-append "value " (number->string i))) (* 5 size))))
+    (vector-for-each (lambda (i value) (hash-set! table i value)) held)
+    (do ((i 0 (+ i 1))) ((= i (* 5 size)))
+      (hash-set! table (- -1 i) (string-append "other " (number->string i))))
+    (gc)
+    (say "held values: "
+         (vector-fold (lambda (i found value)
+                        (if (eq? (hash-ref table i) value) (+ found 1) found))
+                      0 held))))
+
+;; What a guardian hands back is whole, is handed back once, and is none of what is held.
+(define (guardians)
+  (let* ((guardian (make-guardian))
+         (count (* 5 size))
+         (held (list-tabulate count (lambda (i) (vector 'held i))))
+         (seen (make-hash-table)))
+    (for-each guardian held)
+    (do ((i 0 (+ i 1))) ((= i count))
+      (guardian (vector 'dropped i (list i (+ i 1)))))
+    (gc)
+    (gc)
+    (let loop ((object (guardian)) (wrong 0))
+      (cond
+       ((not object)
+        (say "guarded: most handed back " (> (hash-count (const #t) seen) (quotient count 2))
+             ", wrong " wrong))
+       ((and (eq? (vector-ref object 0) 'dropped)
+             (equal? (vector-ref object 2)
+                     (list (vector-ref object 1) (+ 1 (vector-ref object 1))))
+             (not (hash-ref seen (vector-ref object 1))))
+        (hash-set! seen (vector-ref object 1) #t)
+        (loop (guardian) wrong))
+       (else (loop (guardian) (+ wrong 1)))))
+    (say "held: " (every (lambda (object i) (= i (vector-ref object 1))) held (iota count)))))
+
+(define (numbers-and-strings)
+  (say "digits: " (string-length (number->string (fold * 1 (iota (* 2 size) 1)))))
+  (let ((words (map (lambda (i) (number->string (* i i) 7)) (iota (* 20 size)))))
+    (say "sorted: " (string-length (string-join (sort words string<?) "/")))
+    (say "hashes: " (fold (lambda (word sum) (modulo (+ (* sum 7) (string-length word)) 99991))
+                          0 (map string-reverse words))))
+  (say "bytes: " (fold (lambda (i sum)
+                         (let ((bytes (make-bytevector 4096 (modulo i 256))))
+                           (modulo (+ (* sum 3) (bytevector-u8-ref bytes (modulo i 4096))) 99991)))
+                       0 (iota (* 10 size)))))
+
+;; Continuations copy pieces of the stack into the heap.
+(define (continuations)
+  (define (generate tree yield)
+    (when (node-left tree)
+      (generate (node-left tree) yield)
+      (generate (node-right tree) yield))
+    (yield (node-weight tree)))
+  (define tag (make-prompt-tag))
+  (define (step thunk)
+    (call-with-prompt tag thunk (lambda (k weight) (cons weight k))))
+  (let loop ((next (step (lambda () (generate (build 11) (lambda (w) (abort-to-prompt tag w))) #f)))
+             (sum 0))
+    (if (pair? next)
+        (loop (step (lambda () ((cdr next) #t))) (modulo (+ (* sum 5) (car next)) 1000003))
+        (say "continued: " sum))))
+
+(weak-tables)
+(weak-values)
+(guardians)
+(numbers-and-strings)
+(continuations)
+(say "parallel: " (apply + (par-map (lambda (i) (weigh (build 13))) (iota 8))))
