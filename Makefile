@@ -1,7 +1,7 @@
 # What people type; CMakeLists.txt builds, scripts/ does the rest. Settings:
 #   make tour TOUR=--quick       make install PREFIX=/usr DESTDIR=/tmp/package
 #   make soak MINUTES=30         make fuzz FUZZ_SECONDS=60
-.PHONY: all tour check check-sanitizers model bench fuzz soak format install deps clean
+.PHONY: all tour check check-sanitizers check-libgc model bench fuzz soak format install deps clean
 .NOTPARALLEL:
 
 PREFIX ?= /usr/local
@@ -23,6 +23,10 @@ check: deps-check
 
 check-sanitizers: deps-check
 	@scripts/check-sanitizers
+
+# Debian's programs on libgc.so.1 made of Ebb.
+check-libgc: all deps-libgc
+	@scripts/check-libgc
 
 # Every interleaving of a collection and a program, as Spin sees them: docs/testing.md.
 model: deps-model
