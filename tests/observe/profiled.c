@@ -1,7 +1,8 @@
 /* profiled.c - allocates what is known exactly, at places some of which are inlined, for pprof.sh.
  *
- *     profiled [BEFORE [AFTER]]   writes a profile there after the first and the second phase
- *     profiled --wait             goes on until its input ends
+ *     profiled [BEFORE [AFTER [N]]]   writes a profile there after the first and the second phase,
+ *                                     which fills N times as much; not said: once
+ *     profiled --wait                 goes on until its input ends
  *
  * Prints lines "PLACE OBJECTS BYTES", bytes as the heap counts them: what lives in the end; and of
  * the place "scratch", what was allocated in all. */
@@ -90,7 +91,7 @@ int main(int argc, char **argv) {
     index_build(300, 40000);
     scratch_use(20000);
     phase_end(argc > 1 && !wait ? argv[1] : NULL);
-    late_fill(40000);
+    late_fill(40000 * (argc > 3 ? atol(argv[3]) : 1));
     phase_end(argc > 2 ? argv[2] : NULL);
     report("cache_fill", &cached);
     report("late_fill", &latest);
