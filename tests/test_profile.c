@@ -435,6 +435,37 @@ TEST(a_signal_writes_profiles) {
     rmdir(directory);
 }
 
+/* Others may know the name beforehand where they may write to the directory. */
+TEST(what_stands_at_a_signals_name_stays) {
+    char setting[128], path[256], precious[256];
+    char directory[] = "/tmp/ebb-test-XXXXXX";
+    struct stat is;
+    CHECK(mkdtemp(directory) != NULL);
+    snprintf(setting, sizeof setting, "rate=1,dir=%s", directory);
+    snprintf(precious, sizeof precious, "%s/precious", directory);
+    environment(setting);
+    keep(200, 100);
+    for (int n = 1; n <= 3; n++) {
+        snprintf(path, sizeof path, "%s/ebb.%d.%d.heap.pb.gz", directory, (int)getpid(), n);
+        CHECK_EQ(n < 3 ? symlink(n == 1 ? precious : "/nowhere/at/all", path)
+                       : close(creat(path, 0644)),
+                 0);
+    }
+    CHECK_EQ(close(creat(precious, 0600)), 0);
+    CHECK_EQ(kill(getpid(), SIGUSR2), 0);
+    snprintf(path, sizeof path, "%s/ebb.%d.4.heap.pb.gz", directory, (int)getpid());
+    CHECK(file_comes(path));
+    usleep(300000); /* whole */
+    CHECK(lstat(path, &is) == 0 && S_ISREG(is.st_mode) && (is.st_mode & 07777) == 0600);
+    profile p = profile_read(file_read(path));
+    CHECK_EQ(p.sums[2], 100);
+    CHECK(stat(precious, &is) == 0 && is.st_size == 0);
+    snprintf(path, sizeof path, "%s/ebb.%d.3.heap.pb.gz", directory, (int)getpid());
+    CHECK(stat(path, &is) == 0 && is.st_size == 0);
+    snprintf(path, sizeof path, "rm -rf '%s'", directory);
+    CHECK_EQ(system(path), 0);
+}
+
 static volatile sig_atomic_t usr2;
 
 static void usr2_came(int signal) {
@@ -489,6 +520,47 @@ TEST(the_end_writes_one) {
     CHECK_EQ(status, 0);
     profile p = profile_read(file_read(path));
     unlink(path);
+    CHECK_EQ(p.sums[2], 100);
+}
+
+/* The name that the user gave is followed, emptied and keeps its mode; that of a child is Ebb's. */
+TEST(what_stands_at_the_ends_names) {
+    char setting[512], child_path[300], target[300];
+    char *path = path_of("exit-link");
+    struct stat is;
+    int status;
+    snprintf(target, sizeof target, "%s-target", path);
+    FILE *file = fopen(target, "w");
+    CHECK(file && fputs("old", file) >= 0 && fclose(file) == 0);
+    CHECK_EQ(chmod(target, 0640), 0);
+    CHECK_EQ(symlink(target, path), 0);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        snprintf(setting, sizeof setting, "rate=1,exit=%s", path);
+        environment(setting);
+        keep(200, 100);
+        pid_t grandchild = fork();
+        if (grandchild == 0) {
+            snprintf(child_path, sizeof child_path, "%s.%d", path, (int)getpid());
+            exit(symlink("/nowhere/at/all", child_path));
+        }
+        CHECK_EQ(waitpid(grandchild, &status, 0), grandchild);
+        CHECK_EQ(status, 0);
+        snprintf(child_path, sizeof child_path, "%s.%d", path, (int)grandchild);
+        CHECK_EQ(unlink(child_path), 0);
+        snprintf(child_path, sizeof child_path, "%s.%d.2", path, (int)grandchild);
+        profile p = profile_read(file_read(child_path));
+        CHECK_EQ(p.sums[2], 100);
+        unlink(child_path);
+        exit(0);
+    }
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK_EQ(status, 0);
+    CHECK(lstat(path, &is) == 0 && S_ISLNK(is.st_mode));
+    CHECK(stat(target, &is) == 0 && (is.st_mode & 07777) == 0640);
+    profile p = profile_read(file_read(target));
+    unlink(path), unlink(target);
     CHECK_EQ(p.sums[2], 100);
 }
 

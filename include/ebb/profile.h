@@ -18,7 +18,8 @@ extern "C" {
  * Threads: any.   Collects: never, but stops the world for a moment. */
 EBB_API int ebb_profile_set_rate(size_t bytes);
 
-/* Writes a profile to the file at path, emptied first and for its owner alone: what is in use as of
+/* Writes a profile to the file at path, made for its owner alone or, where there is one (or a link
+ * to one, a device or a pipe), emptied and written to as by fopen(path, "w"): what is in use as of
  * the last collection (call ebb_collect before for what is in use now), and all that was ever
  * allocated. With the names of functions, and compressed, where the `ebb` command is found, which
  * is run for that; without them otherwise, and a comment in the profile says so.

@@ -9,24 +9,71 @@
 #include "../os/threads.h"
 #include "../../include/ebb/profile.h"
 
-static int written_write(const char *path, const meta_buffer *bytes) {
-    int file = ebb__os_file_create(path);
-    if (file < 0) return EBB_ESYSTEM;
-    bool whole = ebb__os_file_write(file, bytes->bytes, bytes->used);
-    return ebb__os_file_close(file) && whole ? 0 : EBB_ESYSTEM;
+static int written_make(meta_buffer *out) {
+    profile_copy copy;
+    if (!ebb__heap_start() || !ebb__profile_copy(&copy)) return EBB_ENOMEM;
+    bool made = ebb__pprof_make(&(pprof_source){&copy, NULL, "inuse_space"}, out);
+    ebb__profile_copy_free(&copy);
+    return made ? 0 : EBB_ENOMEM;
+}
+
+static bool written_write(int file, const meta_buffer *bytes) {
+    return ebb__os_file_write(file, bytes->bytes, bytes->used);
 }
 
 int ebb_profile_write(const char *path) {
-    profile_copy copy;
     meta_buffer out = {NULL, 0, 0, false};
     if (!path) return ebb__misuse(EBB_EINVAL, "ebb_profile_write", "the path is null");
-    if (!ebb__heap_start() || !ebb__profile_copy(&copy)) return EBB_ENOMEM;
-    int error = EBB_ENOMEM;
-    if (ebb__pprof_make(&(pprof_source){&copy, NULL, "inuse_space"}, &out))
-        error = written_write(path, &out);
+    int error = written_make(&out);
+    if (error == 0) {
+        int file = ebb__os_file_create(path);
+        bool whole = file >= 0 && written_write(file, &out);
+        if (file < 0 || !ebb__os_file_close(file) || !whole) error = EBB_ESYSTEM;
+    }
     ebb__buffer_free(&out);
-    ebb__profile_copy_free(&copy);
     return error;
+}
+
+/* --- Names of our own making --------------------------------------------------------------------
+ *
+ * Whoever may write to the directory knows them beforehand, so what is there is never written to,
+ * nor is a link followed: the next number is taken. */
+
+enum { WRITTEN_PATH = 1200, WRITTEN_TRIES = 1000 };
+
+/* Puts the n-th of the names into path; from 1. */
+typedef void written_name(char path[WRITTEN_PATH], unsigned n);
+
+/* The file of the first name from *n on that is not taken; *n is its number. -1, with errno. */
+static int written_new(written_name *name, char path[WRITTEN_PATH], unsigned *n) {
+    for (int tries = 0; tries < WRITTEN_TRIES; tries++, ++*n) {
+        name(path, *n);
+        int file = ebb__os_file_create_new(path);
+        if (file >= 0 || errno != EEXIST) return file;
+    }
+    return -1;
+}
+
+static void written_report(const char *path, int error) {
+    if (error) ebb__warn("the profile %s cannot be written: %s", path, ebb_error_text(error));
+}
+
+static void written_first_new(written_name *name, unsigned *n) {
+    char path[WRITTEN_PATH] = "";
+    meta_buffer out = {NULL, 0, 0, false};
+    int error = written_make(&out), file = error ? -1 : written_new(name, path, n);
+    if (error) {
+        name(path, *n);
+    } else if (file < 0) {
+        error = EBB_ESYSTEM;
+    } else if (written_write(file, &out)) {
+        if (!ebb__os_file_close(file)) error = EBB_ESYSTEM;
+    } else {
+        ebb__os_file_discard(file, path);
+        error = EBB_ESYSTEM;
+    }
+    written_report(path, error);
+    ebb__buffer_free(&out);
 }
 
 /* --- Signal and end ----------------------------------------------------------------------------
@@ -42,33 +89,38 @@ static void written_signal(int signal) {
     ebb__service_wake();
 }
 
-static void written_report(const char *path) {
-    int error = ebb_profile_write(path);
-    if (error) ebb__warn("the profile %s cannot be written: %s", path, ebb_error_text(error));
+static void written_signal_name(char path[WRITTEN_PATH], unsigned n) {
+    const char *directory = ebb__settings.profile.directory;
+    snprintf(path, WRITTEN_PATH, "%s/ebb.%d.%u.heap.pb.gz", directory ? directory : ".",
+             ebb__os_pid(), n);
 }
 
 void ebb__profile_tick(void) {
     uint32_t asked = atomic_load_explicit(&written_asked, memory_order_acquire);
     if (asked == written_last) return;
     written_last = asked; /* several at once are one */
-    char path[1200];
-    const char *directory = ebb__settings.profile.directory;
-    snprintf(path, sizeof path, "%s/ebb.%d.%u.heap.pb.gz", directory ? directory : ".",
-             ebb__os_pid(), ++written_number);
+    ++written_number;
     ebb_collect();
-    written_report(path);
+    written_first_new(written_signal_name, &written_number);
+}
+
+static void written_child_name(char path[WRITTEN_PATH], unsigned n) {
+    int used = snprintf(path, WRITTEN_PATH, "%s.%d", ebb__settings.profile.exit, ebb__os_pid());
+    if (n > 1 && used > 0 && used < WRITTEN_PATH)
+        snprintf(path + used, (size_t)(WRITTEN_PATH - used), ".%u", n);
 }
 
 /* A child that ends by exit writes its own, beside its parent's. */
 static int written_owner;
 
 static void written_exit(void) {
-    char path[1200];
     const char *name = ebb__settings.profile.exit;
-    bool child = ebb__os_pid() != written_owner;
-    snprintf(path, sizeof path, child ? "%s.%d" : "%s", name, ebb__os_pid());
+    unsigned n = 1;
     ebb_collect();
-    written_report(path);
+    if (ebb__os_pid() == written_owner)
+        written_report(name, ebb_profile_write(name));
+    else
+        written_first_new(written_child_name, &n);
 }
 
 void ebb__profile_started(void) {

@@ -54,8 +54,13 @@ typedef struct os_mapping {
 EBB__SHARED bool ebb__os_mappings_each(void (*visit)(const os_mapping *mapping, void *arg),
                                        void *arg);
 
-/* A file to be written, 0600, emptied first: a descriptor or -1; writing all; closing. */
+/* A file to be written, 0600, emptied first: a descriptor or -1; writing all; closing. The path is
+ * the user's own: links are followed, and it may be a device or a pipe. */
 EBB__SHARED int ebb__os_file_create(const char *path);
+
+/* The same for a name of our own making, which others may guess: fails (EEXIST) when anything is
+ * there, also a link that leads nowhere. */
+EBB__SHARED int ebb__os_file_create_new(const char *path);
 EBB__SHARED bool ebb__os_file_write(int file, const void *bytes, size_t size);
 EBB__SHARED bool ebb__os_file_close(int file);
 

@@ -250,6 +250,10 @@ int ebb__os_file_create(const char *path) {
     return open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 }
 
+int ebb__os_file_create_new(const char *path) {
+    return open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+}
+
 bool ebb__os_file_write(int file, const void *bytes, size_t size) {
     const char *at = bytes;
     while (size > 0) {
