@@ -337,28 +337,48 @@ bool ebb__pprof_encode(const pprof_source *source, meta_buffer *out) {
 /* --- Names -------------------------------------------------------------------------------------
  */
 
+#ifdef EBB_TOOL_PATH
+# define TOOL_CONFIGURED EBB_TOOL_PATH
+#else
+# define TOOL_CONFIGURED ((const char *)NULL)
+#endif
+
 static const char *const filter_reasons[] = {
     [FILTER_MISSING] = "the ebb command was not found (EBB_PROFILE=tool=PATH)",
     [FILTER_FAILED] = "the ebb command failed",
     [FILTER_LATE] = "the ebb command took too long",
 };
 
+/* Once: who looks at the profile sees that it has no names, and not why. */
+static void tool_is_missing(const char *named) {
+    static _Atomic(bool) said;
+    if (atomic_exchange_explicit(&said, true, memory_order_relaxed)) return;
+    if (named)
+        ebb__warn("profiles have no names: there is no ebb command at EBB_PROFILE=tool=%s", named);
+    else
+        ebb__warn("profiles have no names: there is no ebb command %s%sbeside the library or in "
+                  "PATH (EBB_PROFILE=tool=PATH says where it is)",
+                  TOOL_CONFIGURED ? TOOL_CONFIGURED : "", TOOL_CONFIGURED ? ", " : "");
+}
+
 /* Runs `ebb symbolize`: the one that a setting names or, without one, that was installed with the
- * library, else the one in PATH. */
+ * library, else the one beside it where both were moved, else the one in PATH. */
 static enum os_filter_end tool_run(const char *option, const void *input, size_t size,
                                    os_output *output) {
     const uint64_t bound_ns = (uint64_t)20 * 1000000000;
-    char pid[16];
+    char pid[16], beside[1024];
     const char *named = ebb__settings.profile.tool;
     char *arguments[] = {"ebb", "symbolize", "--pid", pid, (char *)option, NULL};
     snprintf(pid, sizeof pid, "%d", ebb__os_pid());
-    if (named) return ebb__os_filter(named, arguments, input, size, bound_ns, output);
+    const char *first = named ? named : TOOL_CONFIGURED;
     enum os_filter_end end = FILTER_MISSING;
-#ifdef EBB_TOOL_PATH
-    end = ebb__os_filter(EBB_TOOL_PATH, arguments, input, size, bound_ns, output);
-#endif
-    if (end == FILTER_MISSING && !ebb__os_secure())
+    if (first) end = ebb__os_filter(first, arguments, input, size, bound_ns, output);
+    bool look = !named && !ebb__os_secure();
+    if (end == FILTER_MISSING && look && ebb__os_program_beside("ebb", beside, sizeof beside))
+        end = ebb__os_filter(beside, arguments, input, size, bound_ns, output);
+    if (end == FILTER_MISSING && look)
         end = ebb__os_filter("ebb", arguments, input, size, bound_ns, output);
+    if (end == FILTER_MISSING) tool_is_missing(named);
     return end;
 }
 

@@ -5,8 +5,10 @@
 #include "tool.h"
 #include "child.h"
 
+#include <dlfcn.h>
 #include <elf.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <link.h>
 #include <poll.h>
 #include <signal.h>
@@ -78,6 +80,57 @@ size_t ebb__os_command_line(char *text, size_t room) {
 
 bool ebb__os_secure(void) {
     return getauxval(AT_SECURE) != 0;
+}
+
+/* --- Finding one --------------------------------------------------------------------------------
+ */
+
+/* The directory of the file that this code is in, without its last slash. The loader has no name
+ * for the program itself but what it was called with, which is no path. */
+static bool own_directory(char *path, size_t size) {
+    Dl_info us;
+    struct link_map *module = NULL;
+    ssize_t length = -1;
+    if (!dladdr1((void *)ebb__os_program_beside, &us, (void **)&module, RTLD_DL_LINKMAP) || !module)
+        return false;
+    if (module->l_name[0] == 0)
+        length = readlink("/proc/self/exe", path, size - 1);
+    else if (realpath(module->l_name, path))
+        length = (ssize_t)strlen(path);
+    if (length <= 0 || (size_t)length >= size) return false;
+    path[length] = 0;
+    char *slash = strrchr(path, '/');
+    if (!slash || *path != '/') return false;
+    *slash = 0;
+    return true;
+}
+
+static bool owner_is_trusted(const struct stat *is) {
+    return (is->st_uid == 0 || is->st_uid == geteuid()) && !(is->st_mode & (S_IWGRP | S_IWOTH));
+}
+
+/* Whether it can be run and others can neither change nor replace it. path is changed and restored.
+ */
+static bool program_is_trusted(char *path) {
+    struct stat is;
+    if (access(path, X_OK) != 0 || stat(path, &is) != 0) return false;
+    if (!S_ISREG(is.st_mode) || !owner_is_trusted(&is)) return false;
+    char *slash = strrchr(path, '/');
+    *slash = 0;
+    bool trusted = stat(path, &is) == 0 && owner_is_trusted(&is);
+    *slash = '/';
+    return trusted;
+}
+
+bool ebb__os_program_beside(const char *name, char *path, size_t size) {
+    static const char *const places[] = {"/../bin/", "/"};
+    char directory[PATH_MAX];
+    if (!own_directory(directory, sizeof directory)) return false;
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        int n = snprintf(path, size, "%s%s%s", directory, places[i], name);
+        if (n > 0 && (size_t)n < size && program_is_trusted(path)) return true;
+    }
+    return false;
 }
 
 /* --- Running a program -------------------------------------------------------------------------

@@ -32,6 +32,11 @@ EBB__SHARED enum os_filter_end ebb__os_filter(const char *path, char *const *arg
                                               const void *input, size_t size, uint64_t timeout_ns,
                                               os_output *output);
 
+/* The program `name` in the tree that this library was put into, which may have been moved since it
+ * was configured: DIR/../bin or DIR, of the file that this code is in. Only one that nobody but
+ * root and this user can have put there. False when there is none. */
+EBB__SHARED bool ebb__os_program_beside(const char *name, char *path, size_t size);
+
 /* Whether the process has rights that who started it has not: then nobody's PATH is believed. */
 EBB__SHARED bool ebb__os_secure(void);
 

@@ -252,13 +252,58 @@ ebb_sampled() {
 
 # Without the tool the profile has addresses; the tool names them later, when the process is gone.
 raw_is_valid() {
-    (cd "$profiled" && PATH=$scratch/nowhere EBB_PROFILE="rate=1,tool=/nowhere/ebb,exit=$profiled/raw.pb" ./profiled >said) &&
+    (cd "$profiled" && PATH=$scratch/nowhere EBB_PROFILE="rate=1,tool=/nowhere/ebb,exit=$profiled/raw.pb" ./profiled >said 2>why) &&
+        says "$profiled/why" '^ebb: profiles have no names: there is no ebb command at EBB_PROFILE=tool=/nowhere/ebb$' &&
         go tool pprof -symbolize=none -raw "$profiled/raw.pb" >"$scratch/out" && says "$scratch/out" '/profiled_' &&
         ! grep -q cache_fill "$scratch/out"
 }
 
 raw_gets_names() {
     "$ebb" symbolize <"$profiled/raw.pb" >"$profiled/named.gz" && go_exact named.gz
+}
+
+# --- A tree that was moved ---
+
+# Library, command and program where nobody configured them to be.
+moved_make() {
+    moved=$scratch/moved
+    mkdir -p "$moved"/{lib,bin,made} && cp -P "$build"/libebb.so* "$moved/lib" && cp "$ebb" "$moved/bin" &&
+        chmod 755 "$moved/bin" "$moved/bin/ebb" &&
+        cc -O2 -g -I"$root/include" "$here/profiled.c" -L"$moved/lib" -lebb -lm \
+            -Wl,-rpath,"$moved/lib" -o "$moved/profiled"
+}
+
+moved_run() {
+    (cd "$moved" && PATH=$scratch/nowhere EBB_PROFILE="rate=1,exit=made/$1.gz" ./profiled >"made/$1.out" 2>"made/$1.err")
+}
+
+moved_has_names() {
+    moved_run there && "$ebb" profile -n 0 "$moved/made/there.gz" >"$scratch/out" &&
+        says "$scratch/out" ' index_build profiled\.c$' && [ ! -s "$moved/made/there.err" ]
+}
+
+# What others could have put there is not run, and what is not there is said, once.
+moved_is_missing() {
+    chmod g+w "$moved/bin/ebb" && moved_run open && chmod g-w "$moved/bin/ebb" &&
+        chmod o+w "$moved/bin" && moved_run around && rm "$moved/bin/ebb" && moved_run gone || return
+    local which
+    for which in open around gone; do
+        says "$moved/made/$which.err" '^ebb: profiles have no names: there is no ebb command .*in PATH' &&
+            [ "$(wc -l <"$moved/made/$which.err")" -eq 1 ] &&
+            "$ebb" symbolize <"$moved/made/$which.gz" >"$scratch/named.gz" &&
+            "$ebb" profile -n 0 "$scratch/named.gz" >"$scratch/out" &&
+            says "$scratch/out" ' index_build profiled\.c$' || return
+    done
+}
+
+moved_trees() {
+    if [ -e "$(sed -n 's/^CMAKE_INSTALL_PREFIX:PATH=//p' "$build/CMakeCache.txt")/bin/ebb" ]; then
+        skip "names in a tree that was moved" "an ebb command is installed"
+    else
+        count "a tree that is moved" moved_make
+        count "names in a tree that was moved" moved_has_names
+        count "no command in a tree that was moved" moved_is_missing
+    fi
 }
 
 npm_install() {
@@ -384,6 +429,7 @@ manual() {
 if ! "$ebb" symbolize --addresses --pid $$ </dev/null 2>&1 | grep -q 'built without'; then
     names
     pipe
+    moved_trees
     go_profiles
     own_profiles
 else
