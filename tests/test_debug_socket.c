@@ -3,6 +3,7 @@
  * docs/design.md. */
 #include <ebb/ebb.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -146,6 +147,84 @@ TEST(stale_socket_is_replaced) {
     socket_leave(socket_path);
     CHECK_EQ(ebb_debug_serve(NULL), 0);
     CHECK_EQ(client_get(socket_path, "/debug/ebb/", reply, sizeof reply), 200);
+    runtime_remove();
+}
+
+/* The number of a process that has ended. */
+static int dead_pid(void) {
+    int status;
+    pid_t child = fork();
+    if (child == 0) _exit(0);
+    CHECK(waitpid(child, &status, 0) == child);
+    return (int)child;
+}
+
+/* PATH, a socket that nobody listens on, made so many seconds ago. */
+static void socket_leave_old(char *path, size_t size, int pid, int seconds) {
+    snprintf(path, size, "%s/ebb/%d.sock", runtime_dir, pid);
+    socket_leave(path);
+    struct timespec then[2] = {{.tv_sec = time(NULL) - seconds}, {.tv_sec = time(NULL) - seconds}};
+    CHECK_EQ(utimensat(AT_FDCWD, path, then, AT_SYMLINK_NOFOLLOW), 0);
+}
+
+TEST(sockets_of_dead_processes_are_removed) {
+    char dead[4][100], living[100], young[100], other[100], link[100], file[100];
+    static char reply[1 << 16];
+    runtime_own();
+    directory_make(0700);
+    for (int i = 0; i < 4; i++) socket_leave_old(dead[i], sizeof dead[i], dead_pid(), 3600);
+    socket_leave_old(living, sizeof living, (int)getppid(), 3600);
+    socket_leave_old(young, sizeof young, dead_pid(), 0);
+    snprintf(other, sizeof other, "%s/ebb/other.sock", runtime_dir);
+    socket_leave(other);
+    snprintf(link, sizeof link, "%s/ebb/%d.sock", runtime_dir, dead_pid());
+    CHECK_EQ(symlink(other, link), 0);
+    snprintf(file, sizeof file, "%s/ebb/%d.sock", runtime_dir, dead_pid());
+    CHECK_EQ(close(creat(file, 0600)), 0);
+    CHECK_EQ(ebb_debug_serve(NULL), 0);
+    for (int i = 0; i < 4; i++) CHECK(!is_there(dead[i]));
+    CHECK(is_there(living) && is_there(young) && is_there(other) && is_there(link));
+    CHECK(is_there(file));
+    CHECK_EQ(client_get(socket_path, "/debug/ebb/", reply, sizeof reply), 200);
+    runtime_remove();
+}
+
+/* As of a process in another container, which has another number here or none. */
+TEST(socket_that_answers_stays_whatever_its_number) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct timespec then[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+    runtime_own();
+    directory_make(0700);
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/ebb/%d.sock", runtime_dir, dead_pid());
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    CHECK(bind(fd, (struct sockaddr *)&address, sizeof address) == 0);
+    CHECK(listen(fd, 1) == 0);
+    CHECK_EQ(utimensat(AT_FDCWD, address.sun_path, then, 0), 0);
+    CHECK_EQ(ebb_debug_serve(NULL), 0);
+    CHECK(is_there(address.sun_path));
+    close(fd);
+    runtime_remove();
+}
+
+TEST(killed_program_leaves_a_socket_that_the_next_removes) {
+    struct timespec then[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+    char path[100];
+    int ready[2], status;
+    runtime_own();
+    CHECK_EQ(pipe(ready), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        CHECK(ebb_debug_serve(NULL) == 0 && write(ready[1], "", 1) == 1);
+        for (;;) pause();
+    }
+    CHECK_EQ(read(ready[0], path, 1), 1);
+    CHECK_EQ(kill(child, SIGKILL), 0);
+    CHECK(waitpid(child, &status, 0) == child);
+    snprintf(path, sizeof path, "%s/ebb/%d.sock", runtime_dir, (int)child);
+    CHECK(is_there(path));
+    CHECK_EQ(utimensat(AT_FDCWD, path, then, 0), 0);
+    CHECK_EQ(ebb_debug_serve(NULL), 0);
+    CHECK(!is_there(path));
     runtime_remove();
 }
 

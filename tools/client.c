@@ -127,6 +127,9 @@ static int client_open(const char *who) {
     if (end != who && *end == 0 && pid > 0) return process_open(pid);
     if (strchr(who, '/')) {
         int fd = socket_open(who);
+        if (fd < 0 && errno == ECONNREFUSED)
+            return client_failed("%s: nobody answers; its process has ended, or serves no more",
+                                 who);
         return fd >= 0 ? fd : client_failed("%s: %s", who, strerror(errno));
     }
     if (strchr(who, ':')) return host_open(who);

@@ -8,12 +8,15 @@
  * so the path can be used from then on. */
 #include "socket.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef SO_PEERCRED
@@ -129,6 +132,42 @@ static int socket_make(const char *path) {
     return code;
 }
 
+/* The process that made a socket of this name, or 0. */
+static int socket_owner(const char *name) {
+    char *end;
+    long pid = *name >= '1' && *name <= '9' ? strtol(name, &end, 10) : 0;
+    return pid > 0 && pid <= INT_MAX && strcmp(end, ".sock") == 0 ? (int)pid : 0;
+}
+
+/* Whether it was left by a process of this user's that is dead. One of another container's has no
+ * number here, but answers; one that was just made may be about to. */
+static bool socket_is_left(int directory, const char *path, const char *name) {
+    enum { YOUNG_SECONDS = 10 };
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct stat is;
+    int pid = socket_owner(name);
+    if (pid == 0 || kill(pid, 0) == 0 || errno != ESRCH) return false;
+    if (fstatat(directory, name, &is, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISSOCK(is.st_mode))
+        return false;
+    if (is.st_uid != geteuid() || time(NULL) - is.st_mtime < YOUNG_SECONDS) return false;
+    int length = snprintf(address.sun_path, sizeof address.sun_path, "%s/%s", path, name);
+    return (size_t)length < sizeof address.sun_path && !socket_answers(&address);
+}
+
+/* Removes such sockets, of so many entries as take no time. directory is at path. */
+static void directory_clear(int directory, const char *path) {
+    enum { ENTRIES = 1000 };
+    int fd = fcntl(directory, F_DUPFD_CLOEXEC, 0);
+    DIR *entries = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *d;
+    for (int n = 0; entries && n < ENTRIES && (d = readdir(entries)) != NULL; n++)
+        if (socket_is_left(directory, path, d->d_name)) unlinkat(directory, d->d_name, 0);
+    if (entries)
+        closedir(entries);
+    else if (fd >= 0)
+        close(fd);
+}
+
 int ebb__os_socket_listen(char path[OS_SOCKET_PATH]) {
     char parent[OS_SOCKET_PATH], name[32];
     for (int n = 0; place_at(n, parent, name); n++) {
@@ -137,6 +176,11 @@ int ebb__os_socket_listen(char path[OS_SOCKET_PATH]) {
         int directory = length < OS_SOCKET_PATH ? directory_take(parent, name) : -1;
         if (directory < 0) continue;
         int fd = socket_make(path);
+        if (fd >= 0) {
+            char whole[OS_SOCKET_PATH + 32];
+            snprintf(whole, sizeof whole, "%s/%s", parent, name);
+            directory_clear(directory, whole);
+        }
         close(directory);
         if (fd >= 0 || fd == EBB_EEXIST) return fd;
     }

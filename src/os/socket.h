@@ -11,7 +11,8 @@ enum { OS_SOCKET_PATH = 108 };
 /* Makes PID.sock in the first of $XDG_RUNTIME_DIR/ebb, /run/user/UID/ebb and /tmp/ebb-UID that can
  * be had, listens on it, and writes its path. The directory is made with mode 0700 if it is not
  * there; it must be a directory of this user's that nobody else can enter, in one where nobody else
- * can replace it. A socket that nobody listens on is replaced.
+ * can replace it. A socket that nobody listens on is replaced, and sockets there of processes that
+ * are dead, which were killed before they could remove them, are removed.
  * Returns the descriptor; or EBB_EEXIST when somebody listens there, or EBB_ESYSTEM, having said on
  * standard error why. */
 EBB__SHARED int ebb__os_socket_listen(char path[OS_SOCKET_PATH]);
