@@ -13,7 +13,7 @@
 #include "graph.h"
 
 enum {
-    QUEUE_PIECE = 512 * 1024,
+    QUEUE_PIECE = 4 * 1024 * 1024,
     QUEUE_ITEMS = QUEUE_PIECE / 6 - 16,
     QUEUE_ARRAY = 0x8000,
     QUEUE_AHEAD = 32,
