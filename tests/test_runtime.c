@@ -4,6 +4,7 @@
 #include <ebb/ebb.h>
 #include <ebb/runtime.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
@@ -466,4 +467,37 @@ TEST(a_finalizer_is_swapped) {
     DIES("ebb_finalizer_swap") {
         ebb_finalizer_swap((char *)k + 1, &a, NULL);
     }
+}
+
+/* --- Threads of other libraries -----------------------------------------------------------------
+ */
+
+static atomic_int stranger_turn; /* 1: it blocks; 2: it is to allocate; 3: it has */
+
+/* What GLib's worker does: all signals blocked, for good. */
+static void *stranger_body(void *unused) {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    atomic_store(&stranger_turn, 1);
+    while (atomic_load(&stranger_turn) == 1) usleep(1000);
+    for (int i = 0; i < 1000; i++) CHECK(ebb_alloc(100));
+    pthread_sigmask(SIG_UNBLOCK, &all, NULL);
+    atomic_store(&stranger_turn, 3);
+    while (atomic_load(&stranger_turn) == 3) usleep(1000);
+    return unused;
+}
+
+TEST(a_thread_that_blocks_signals_is_passed_over) {
+    pthread_t thread;
+    runtime_begin();
+    ebb_set_gc_percent(-1);
+    CHECK_EQ(pthread_create(&thread, NULL, stranger_body, NULL), 0);
+    while (atomic_load(&stranger_turn) != 1) usleep(1000);
+    for (int i = 0; i < 20; i++) CHECK_EQ(ebb_collect(), 0);
+    atomic_store(&stranger_turn, 2);
+    while (atomic_load(&stranger_turn) != 3) ebb_collect(); /* known now: it may fail */
+    for (int i = 0; i < 20; i++) CHECK_EQ(ebb_collect(), 0);
+    atomic_store(&stranger_turn, 4);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
 }

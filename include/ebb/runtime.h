@@ -73,7 +73,9 @@ EBB_API int ebb_heap_bounds(const void **start, const void **end);
  * in these calls; nothing is collected because the program is idle; and finalizers run nowhere but
  * in ebb_finalizers_run. */
 typedef struct ebb_runtime {
-    /* In the thread that will stop the world, before that. Nothing of Ebb's may be called. */
+    /* Once, before the world is stopped, outside every lock of Ebb's, in a thread that would do
+     * it; another one may do it then. It may not allocate. Where a thread could not be stopped,
+     * nothing of what follows is called. */
     void (*stopping)(void);
 
     /* In the stop: marks what else is a root. As an ebb_tracer; may be called again to compare. */

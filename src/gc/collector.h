@@ -171,7 +171,7 @@ EBB__INLINE bool ebb__runtime_there(void) {
     return atomic_load_explicit(&ebb__runtime, memory_order_acquire) != NULL;
 }
 
-/* Its functions, if there are any. stopping: with the collector's lock, before the world is
+/* Its functions, if there are any. stopping: outside every lock, before the world is
  * stopped; roots, visit, marked: in the stop; stopped: outside every lock. */
 EBB__SHARED void ebb__runtime_stopping(void);
 EBB__SHARED void ebb__runtime_roots(void);

@@ -34,6 +34,7 @@ os_ranges ebb__cycle_segments;
 /* The cycle that is under way. [owner] */
 static struct {
     _Atomic(uint32_t) phase; /* release by who changes it, acquire by the rest; waited on */
+    _Atomic(uint32_t) told;  /* enum told: whether the runtime knows; waited on */
     bool lost;               /* marks mean nothing: the next cycle has to be full, in one stop */
     int result;              /* of the last one */
     mark_totals totals;
@@ -212,16 +213,30 @@ static bool finish_steps(uintptr_t sp) {
     return true;
 }
 
+/* Once for a cycle, before its last stop, with no lock of ours: the program's function may wait for
+ * one of its own, whose holder may wait for one of ours. */
+enum told { TOLD_NOT, TOLD_NOW, TOLD };
+
+static void cycle_tell(void) {
+    uint32_t told = TOLD_NOT;
+    if (!ebb__runtime_there() || ebb__gc_held()) return;
+    if (atomic_compare_exchange_strong_explicit(&now.told, &told, TOLD_NOW, memory_order_acq_rel,
+                                                memory_order_acquire)) {
+        ebb__runtime_stopping();
+        atomic_store_explicit(&now.told, TOLD, memory_order_release);
+        ebb__os_wake(&now.told, true);
+    }
+    while (atomic_load_explicit(&now.told, memory_order_acquire) == TOLD_NOW)
+        ebb__os_wait(&now.told, TOLD_NOW, UINT64_MAX);
+}
+
 /* Stops the world and ends the cycle, unless somebody else did. [loader's and collector's lock] */
 static void finish_locked(uintptr_t sp, void *mine) {
     cycle_record *r = &now.record;
-    if (ebb__cycle_phase() != PHASE_READY) return;
-    if (ebb__gc_held()) {
-        now.result = EBB_EBUSY;
-        return;
-    }
+    if (ebb__cycle_phase() != PHASE_READY || ebb__gc_held()) return;
+    if (ebb__runtime_there() && atomic_load_explicit(&now.told, memory_order_acquire) != TOLD)
+        return; /* the next cycle already */
     uint64_t start = ebb__os_now_ns();
-    ebb__runtime_stopping();
     *(bool *)mine = true;
     now.result = ebb__world_stop();
     if (now.result == 0) {
@@ -266,7 +281,10 @@ static void cycle_close(void) {
 static void cycle_finish(uintptr_t sp) {
     bool mine = false;
     int cancel = ebb__os_cancel_defer(); /* or a thread would go with the cycle */
-    gate_pass(sp, finish_locked, &mine);
+    while (ebb__cycle_phase() == PHASE_READY && !mine && !ebb__gc_held()) {
+        cycle_tell();
+        gate_pass(sp, finish_locked, &mine);
+    }
     bool done = mine && now.result == 0;
     if (mine) cycle_close();
     if (done) ebb__runtime_stopped();
@@ -424,11 +442,17 @@ static bool cycle_own(void) {
     return true;
 }
 
+/* A thread of the library's own leaves the last stop to one of the program's, if there is a
+ * runtime, which wants it so. */
+static bool ready_is_for_others(void) {
+    return ebb__runtime_there() && ebb__world_exempted();
+}
+
 uint64_t ebb__cycle_help(uintptr_t sp) {
     enum { HELP_ITEMS = 1000 };
     enum phase phase = ebb__cycle_phase();
     if (phase == PHASE_IDLE) return 0;
-    if (phase == PHASE_READY) {
+    if (phase == PHASE_READY && !ready_is_for_others()) {
         cycle_finish(sp);
         return 0;
     }
@@ -443,9 +467,7 @@ bool ebb__cycle_await(void) {
     return ebb__cycle_phase() != PHASE_IDLE;
 }
 
-/* A thread of the library's own leaves the last stop to one of the program's, if there is a runtime
- * that wants it so. The collector's has the time to wait for one that allocates, others have not.
- */
+/* The collector's thread has the time to wait for one that allocates, others have not. */
 static int ready_await(enum cause cause) {
     const uint64_t MOST_NS = 1000000000;
     uint64_t start = ebb__os_now_ns();
@@ -463,6 +485,7 @@ static int cycle_make(enum cause cause, bool full, uintptr_t sp) {
     bool stress = cause == CAUSE_STRESS, in_force = ebb__dirty_in_force();
     bool beside = in_force && !now.lost && !stress && !ebb__pace_small();
     now.totals = (mark_totals){0};
+    atomic_store_explicit(&now.told, TOLD_NOT, memory_order_relaxed);
     now.record = (cycle_record){.cause = cause,
                                 .start_ns = ebb__os_now_ns(),
                                 .number = ebb__cycle.cycles + 1,
@@ -478,9 +501,9 @@ static int cycle_make(enum cause cause, bool full, uintptr_t sp) {
     }
     phase_set(PHASE_READY);
     ebb__yield_point(2);
-    if (ebb__runtime_there() && ebb__world_exempted()) return ready_await(cause);
+    if (ready_is_for_others()) return ready_await(cause);
     cycle_finish(sp);
-    return now.result;
+    return ebb__gc_held() && ebb__cycle_phase() == PHASE_READY ? EBB_EBUSY : now.result;
 }
 
 static _Thread_local struct {

@@ -8,12 +8,20 @@
  *   EMPTY -> WAITING     the stopper, before it sends the signal
  *   WAITING -> CLAIMED   the thread, once, whether in the handler or at the end of a section
  *   CLAIMED -> STOPPED   the thread, its fields filled
- *   WAITING -> GONE      the stopper, finding that the thread ended */
+ *   WAITING -> GONE      the stopper, finding that the thread ended
+ *   WAITING -> PASSED    the stopper, finding a stranger: it waits if it calls us meanwhile */
 #include "collector.h"
 #include "../os/probes.h"
 
-enum thread_state { STATE_EMPTY, STATE_WAITING, STATE_CLAIMED, STATE_STOPPED, STATE_GONE };
-enum { EXEMPT_MAX = 80 };
+enum thread_state {
+    STATE_EMPTY,
+    STATE_WAITING,
+    STATE_CLAIMED,
+    STATE_STOPPED,
+    STATE_GONE,
+    STATE_PASSED
+};
+enum { EXEMPT_MAX = 80, STRANGERS_MAX = 32 };
 
 #define PROD_NS    ((uint64_t)5 * 1000000)
 #define RESEND_NS  ((uint64_t)50 * 1000000)
@@ -31,6 +39,8 @@ static struct {
     uint64_t since_ns;                   /* when the stop began; the stopper's */
     _Atomic(uint64_t) stops, stopped_ns; /* so far, written by stoppers; relaxed, for counting */
     _Atomic(int) exempt[EXEMPT_MAX];     /* release by the thread, acquire by the stopper */
+    int strangers[STRANGERS_MAX];        /* that were passed over lately; the stopper's */
+    unsigned strangers_next;
 } world;
 
 static void exempt_add(int tid) {
@@ -109,24 +119,30 @@ static int threads_list(void) {
 /* --- The threads' side --------------------------------------------------------------------------
  */
 
+static void resume_await(uint32_t generation) {
+    while (atomic_load_explicit(&world.generation, memory_order_acquire) == generation)
+        ebb__os_wait(&world.generation, generation, UINT64_MAX);
+}
+
 static void world_wait(uintptr_t sp, void *unused) {
     (void)unused;
     uint32_t generation = atomic_load_explicit(&world.generation, memory_order_acquire);
     if (!atomic_load_explicit(&world.stopping, memory_order_acquire)) return;
     stopped_thread *me = entry_of(ebb__os_tid());
     uint32_t waiting = STATE_WAITING;
-    if (me->tid == 0 ||
-        !atomic_compare_exchange_strong_explicit(&me->state, &waiting, STATE_CLAIMED,
-                                                 memory_order_acquire, memory_order_relaxed))
+    if (me->tid == 0) return;
+    if (!atomic_compare_exchange_strong_explicit(&me->state, &waiting, STATE_CLAIMED,
+                                                 memory_order_acquire, memory_order_acquire)) {
+        if (waiting == STATE_PASSED) resume_await(generation);
         return;
+    }
     me->sp = sp;
     me->tp = ebb__os_thread_pointer();
     if (!ebb__os_on_alternate_stack(&me->alternate)) me->alternate = (os_range){0, 0};
     atomic_store_explicit(&me->state, STATE_STOPPED, memory_order_release);
     atomic_fetch_add_explicit(&world.stopped, 1, memory_order_release);
     ebb__os_wake(&world.stopped, false);
-    while (atomic_load_explicit(&world.generation, memory_order_acquire) == generation)
-        ebb__os_wait(&world.generation, generation, UINT64_MAX);
+    resume_await(generation);
 }
 
 static void world_signal(uintptr_t sp) {
@@ -237,6 +253,31 @@ static void parked_release(void) {
 /* --- The stopper's side --------------------------------------------------------------------------
  */
 
+/* A runtime makes its threads known by a call of ours, and other libraries keep threads that block
+ * all signals: such a one has no object, and goes on. If it calls us in the stop, it finds itself
+ * passed over after its record is there (ebb__thread_start), and waits. */
+static bool is_stranger(int tid, enum os_silence why) {
+    if (why != OS_SILENCE_BLOCKED || !ebb__runtime_there()) return false;
+    ebb__critical_lock(&ebb__threads_lock);
+    const heap_thread *t = ebb__threads;
+    while (t && t->tid != tid) t = t->next;
+    ebb__critical_unlock(&ebb__threads_lock);
+    return !t;
+}
+
+static bool stranger_known(int tid) {
+    for (int i = 0; i < STRANGERS_MAX; i++)
+        if (world.strangers[i] == tid) return true;
+    return false;
+}
+
+/* One that was passed over before, and still is a stranger: no need to wait for it. */
+static bool stranger_again(int tid) {
+    char name[32];
+    return stranger_known(tid) &&
+           is_stranger(tid, ebb__os_silence(tid, ebb__settings.signal, name, sizeof name));
+}
+
 /* Adds and signals those of the listed threads that are new. How many, or -1: the table is full. */
 static int threads_signal(int listed, int self) {
     int added = 0;
@@ -247,10 +288,12 @@ static int threads_signal(int listed, int self) {
         if (entry->tid != 0) continue;
         if (++world.count > world.room / 2) return -1;
         entry->sent_ns = entry->resent_ns = ebb__os_now_ns();
-        atomic_store_explicit(&entry->state, STATE_WAITING, memory_order_relaxed);
+        bool passed = stranger_again(tid);
+        atomic_store_explicit(&entry->state, passed ? STATE_PASSED : STATE_WAITING,
+                              memory_order_relaxed);
         entry->tid = tid;
         atomic_thread_fence(memory_order_seq_cst);
-        if (!ebb__os_stop_send(tid, ebb__settings.signal))
+        if (!passed && !ebb__os_stop_send(tid, ebb__settings.signal))
             atomic_store_explicit(&entry->state, STATE_GONE, memory_order_relaxed);
         added++;
     }
@@ -279,6 +322,13 @@ static int straggler_prod(stopped_thread *t, uint64_t now) {
         return 0;
     }
     if (parked_since(t)) return 0;
+    if (is_stranger(t->tid, why)) {
+        if (!stranger_known(t->tid))
+            world.strangers[world.strangers_next++ % STRANGERS_MAX] = t->tid;
+        atomic_compare_exchange_strong_explicit(&t->state, &waiting, STATE_PASSED,
+                                                memory_order_relaxed, memory_order_relaxed);
+        return 0;
+    }
     uint64_t silent = now - t->sent_ns;
     if (silent > (why == OS_SILENCE_BLOCKED ? GIVE_UP_NS : STUCK_NS)) {
         ebb__warn("thread %d (%s) %s signal %d: no collection while it does", t->tid, name,

@@ -59,6 +59,7 @@ heap_thread *ebb__thread_start(void) {
     if (t) {
         t->tid = ebb__os_tid();
         ebb__self = t;
+        ebb__critical.pending = true; /* a stop that is on has passed over who had no record */
     }
     ebb__critical_unlock(&ebb__threads_lock);
     if (t) ebb__os_at_thread_end(thread_end, t);
