@@ -4,6 +4,7 @@
 #include <ebb/gc.h>
 #include <ebb/heap.h>
 #include <ebb/stats.h>
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -243,4 +244,25 @@ TEST(spinning_threads_are_stopped) {
     }
     atomic_store(&spin_end, true);
     for (size_t i = 0; i < 3; i++) pthread_join(threads[i], NULL);
+}
+
+/* --- errno ---------------------------------------------------------------------------------- */
+
+static void *errno_body(void *arg) {
+    void *kept[64] = {0};
+    for (size_t i = 0; i < 20000 * test_scale(); i++) {
+        errno = 12345;
+        kept[i % 64] = i % 50 ? ebb_alloc(i % 3000) : ebb_alloc_data(60000);
+        if (i % 70 == 0) kept[i % 64] = ebb_resize(kept[i % 64], 100000 + i);
+        if (i % 5000 == 0) CHECK_EQ(ebb_collect(), 0);
+        CHECK_EQ(errno, 12345);
+    }
+    ebb_keep_alive(kept);
+    return arg;
+}
+
+TEST(errno_is_kept) {
+    pthread_t threads[4];
+    for (size_t i = 0; i < 4; i++) CHECK_EQ(pthread_create(&threads[i], NULL, errno_body, NULL), 0);
+    for (size_t i = 0; i < 4; i++) CHECK_EQ(pthread_join(threads[i], NULL), 0);
 }

@@ -403,6 +403,8 @@ static NOINLINE void orders_make(void) {
         knot_make(n + 9, EBB_ORDER_NONE, knot_make(n + 10, EBB_ORDER_LAST, NULL));
         knot_make(n + 11, EBB_ORDER_LAST, NULL);
         knot_make(n + 12, EBB_ORDER_LAST, knot_make(n + 13, EBB_ORDER_LAST, NULL));
+        self = knot_make(n + 14, EBB_ORDER_LAST, NULL);
+        self->other = self;
     }
     test_clear_stack();
 }
@@ -434,12 +436,12 @@ TEST(finalizers_have_orders) {
         ebb_finalizers_run();
     }
     for (size_t i = 0; i < sizeof later / sizeof *later; i++) CHECK(orders_ran(later[i]) >= 18);
-    CHECK_EQ(orders_ran(3) + orders_ran(5) + orders_ran(6), 0);
+    CHECK_EQ(orders_ran(3) + orders_ran(5) + orders_ran(6) + orders_ran(14), 0);
     size_t left = final_count;
-    CHECK(ebb_finalizers_all() >= 60);
-    CHECK(ebb_finalizers_run() >= 60);
-    CHECK_EQ(orders_ran(3) + orders_ran(5) + orders_ran(6), 60);
-    CHECK_EQ(final_count, 20 * 13);
+    CHECK(ebb_finalizers_all() >= 80);
+    CHECK(ebb_finalizers_run() >= 80);
+    CHECK_EQ(orders_ran(3) + orders_ran(5) + orders_ran(6) + orders_ran(14), 80);
+    CHECK_EQ(final_count, 20 * 14);
     CHECK(left < final_count);
     CHECK_EQ(ebb_finalizers_all(), 0);
 }

@@ -8,7 +8,8 @@
  *     node *n = ebb_new(node);                 // zeroed; never freed by hand
  *     node **all = ebb_new_array(node *, 1000);
  *
- * All memory is zero when it is handed out. An object lives while a pointer to its start, to
+ * All memory is zero when it is handed out, and errno is as it was, also when a collection came
+ * between. An object lives while a pointer to its start, to
  * anywhere inside it, or one past its end is found: on a stack, in a register, in thread-local or
  * static storage, in a registered root, or in a living object. Memory from malloc is not searched.
  *

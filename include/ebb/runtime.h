@@ -117,7 +117,7 @@ typedef enum ebb_order {
     EBB_ORDER_STRICT, /* nothing that is finalizable leads to the object, nor itself */
     EBB_ORDER,        /* the same, but it may lead to itself: ebb_finalizer_set */
     EBB_ORDER_NONE,   /* it is unreachable */
-    EBB_ORDER_LAST    /* the same, and so it is from every object whose finalizer is due */
+    EBB_ORDER_LAST    /* the same, nor does anything lead to it whose finalizer is due, or itself */
 } ebb_order;
 
 typedef struct ebb_finalization {

@@ -541,11 +541,13 @@ static void collect_below(uintptr_t sp, void *unused) {
 }
 
 static int collect_as(enum cause cause, bool full, uint64_t made) {
+    int error = errno;
     if (!ebb__heap_start()) return EBB_ENOMEM;
     collect_call.cause = cause;
     collect_call.full = full;
     collect_call.made = made;
     ebb__os_with_registers(collect_below, NULL);
+    errno = error;
     return collect_call.result;
 }
 

@@ -270,7 +270,7 @@ static bool due_mark_fields(bool last) {
         const final_entry *e = &final.table[i];
         if (!due_dead(e, last)) continue;
         any = true;
-        if (e->order != EBB_ORDER_NONE) ebb__mark_fields(e->object, e->order == EBB_ORDER_STRICT);
+        if (e->order != EBB_ORDER_NONE) ebb__mark_fields(e->object, e->order != EBB_ORDER);
     }
     return any;
 }

@@ -153,8 +153,10 @@ static void world_signal(uintptr_t sp) {
 }
 
 void ebb__critical_stop(void) {
+    int error = errno;
     ebb__critical.pending = false;
     ebb__os_with_registers(world_wait, NULL);
+    errno = error;
 }
 
 /* --- Bracketed blocking calls --------------------------------------------------------------------

@@ -80,7 +80,7 @@ static void *slot_pop_sampled(heap_thread *t, slot *slot, const heap_bin *bin) {
     return (void *)opaque(p);
 }
 
-static __attribute__((noinline)) void *alloc_slow(heap_bin *bin) {
+static void *alloc_refilled(heap_bin *bin) {
     heap_thread *t = ebb__thread_start();
     if (!t) return NULL;
     if (ebb__heap_stressed && !ebb__heap_hooks.stress()) return NULL;
@@ -97,6 +97,14 @@ static __attribute__((noinline)) void *alloc_slow(heap_bin *bin) {
         void *p = slot_pop(slot, bin->stride);
         if (p) return p;
     }
+}
+
+/* Leaves errno alone, as the header says. */
+static __attribute__((noinline)) void *alloc_slow(heap_bin *bin) {
+    int error = errno;
+    void *p = alloc_refilled(bin);
+    errno = error;
+    return p;
 }
 
 /* The next object of the run that the thread has for the bin; null when there is none. */
@@ -158,13 +166,20 @@ static void *alloc_large(heap_bin *bin, size_t size, size_t align) {
 /* --- Allocation calls ---------------------------------------------------------------------------
  */
 
-/* Out of line, so that the fast path has no registers to save. */
-static __attribute__((noinline)) void *alloc_any(ebb__layout *layout, size_t size, size_t align) {
+static void *alloc_started(ebb__layout *layout, size_t size, size_t align) {
     if (!ebb__heap_start()) return NULL;
     uint32_t class = size <= SMALL_MAX ? class_of(size, align) : CLASS_MAX;
     heap_bin *bin = bin_of(layout, class);
     if (!bin) return NULL;
     return class < CLASS_MAX ? alloc_slow(bin) : alloc_large(bin, size, align);
+}
+
+/* Out of line, so that the fast path has no registers to save. */
+static __attribute__((noinline)) void *alloc_any(ebb__layout *layout, size_t size, size_t align) {
+    int error = errno;
+    void *p = alloc_started(layout, size, align);
+    errno = error;
+    return alloc_done(p);
 }
 
 static inline void *alloc_bytes(ebb__layout *layout, size_t size, size_t align) {
@@ -387,8 +402,11 @@ void *ebb_resize(void *p, size_t size) {
     if (object_at("ebb_resize", p, &s, &index) != 0 || !ebb__thread_start()) return NULL;
     size_t room = object_room(s);
     if (s->state == SPAN_LARGE && size > SMALL_MAX && size <= ebb__space.zone_bytes) {
-        if (ebb__heap_hooks.claim(size > room ? size - room : 0) && large_resize_sampled(s, size))
-            return p;
+        int error = errno;
+        bool fits =
+            ebb__heap_hooks.claim(size > room ? size - room : 0) && large_resize_sampled(s, size);
+        errno = error;
+        if (fits) return p;
     } else if (s->state == SPAN_SMALL && size <= room) {
         memset((char *)p + size, 0, room - size);
         return p;
