@@ -273,7 +273,7 @@ size_t GC_get_size_map_at(int i) {
     enum { SIZES = 2048 };
     if (i < 0 || i > SIZES) return SIZE_MAX;
     void *p = GC_malloc_atomic((size_t)i);
-    size_t size = p ? ebb_size_of(p) : 0;
+    size_t size = p ? GC_size(p) : 0;
     GC_free(p);
     return size;
 }

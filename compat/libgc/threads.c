@@ -95,6 +95,8 @@ static void thread_enter(char *bottom) {
     thread_list = t;
     gc__unlock();
     pthread_setspecific(thread_key, t);
+    ebb_blocking_begin(); /* so that Ebb has seen it, before it asks for anything */
+    ebb_blocking_end();
 }
 
 static void thread_leave(void *record) {
