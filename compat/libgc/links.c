@@ -1,28 +1,37 @@
 /* links.c - disappearing links: words that become zero when an object does.
  *
- * Two tables by the address of the word, one for links that go before finalizers are looked for
- * (short), one for those that go when no finalizer can bring the object back (long). They lie
- * outside the heap, and hold the addresses turned over, so that no search for pointers takes them
- * for such.
+ * Two tables, one for links that go before finalizers are looked for (short), one for those that go
+ * when no finalizer can bring the object back (long). They lie outside the heap, and hold the
+ * addresses turned over, so that no search for pointers takes them for such.
+ *
+ * In the stop all of them are looked at. So they stand one after the other as they were
+ * registered, which mostly is as their objects were allocated, and what is looked up for one is in
+ * the cache for the next; an index finds one by the address of the word.
  *
  * Part of "libgc.so.1" in docs/design.md. */
 #include "turns.h"
 
 #include <stdlib.h>
 
-enum { LINK_FREE = 0, LINK_GONE = 1, LINKS_FIRST_ROOM = 64 };
+enum { LINK_GONE = 0, LINKS_FIRST_ROOM = 64 };
 
-/* Both are hidden addresses (GC_HIDE_POINTER), or link is one of the above: an aligned word's
- * address turned over is neither. */
+/* Hidden addresses (GC_HIDE_POINTER); link is LINK_GONE where there is none any more. LINK_DOUBT is
+ * cleared in a link whose place was not found reachable yet, from one call in the stop to the next.
+ */
 typedef struct link_entry {
     GC_hidden_pointer link, object;
 } link_entry;
 
-/* room is a power of two, or 0; count + gone <= room * 3 / 4. Changed under the allocation lock, or
- * in the stop. */
+#define LINK_DOUBT ((GC_hidden_pointer)1)
+
+/* entries has room for as many as slots may be taken: slots_taken <= link_most(room), room a power
+ * of two or 0. A slot is 0 or an entry's index + 1; one whose entry went, or has another link
+ * since, is passed over. count of the length entries are not gone. Changed under the allocation
+ * lock; in the stop, entries alone. */
 typedef struct link_table {
     link_entry *entries;
-    size_t room, count, gone;
+    uint64_t *slots;
+    size_t room, slots_taken, length, count;
 } link_table;
 
 static link_table links_short, links_long;
@@ -31,47 +40,68 @@ static link_table links_short, links_long;
  * ------------------------------------------------------------------
  */
 
-static size_t link_hash(GC_hidden_pointer link) {
-    return (size_t)((link >> 3) * 0x9E3779B97F4A7C15u >> 20);
+static size_t link_most(size_t room) {
+    return room / 4 * 3;
+}
+
+static uint64_t link_hash(GC_hidden_pointer link) {
+    return (link >> 3) * 0x9E3779B97F4A7C15u;
+}
+
+static size_t link_start(uint64_t hash) {
+    return (size_t)(hash >> 20);
 }
 
 /* The entry of a link, or null. */
 static link_entry *link_find(const link_table *t, void **link) {
     GC_hidden_pointer hidden = GC_HIDE_POINTER(link);
-    for (size_t i = link_hash(hidden), n = 0; n < t->room; i++, n++) {
-        link_entry *e = &t->entries[i & (t->room - 1)];
-        if (e->link == hidden) return e;
-        if (e->link == LINK_FREE) break;
+    uint64_t hash = link_hash(hidden);
+    if (t->room == 0) return NULL;
+    for (size_t i = link_start(hash);; i++) {
+        uint64_t slot = t->slots[i & (t->room - 1)];
+        if (slot == 0) return NULL;
+        link_entry *e = &t->entries[(uint32_t)slot - 1];
+        if (slot >> 32 == hash >> 32 && e->link == hidden) return e;
     }
-    return NULL;
+}
+
+static void link_index(link_table *t, const link_entry *e) {
+    uint64_t hash = link_hash(e->link);
+    size_t i = link_start(hash) & (t->room - 1);
+    while (t->slots[i] != 0) i = (i + 1) & (t->room - 1);
+    t->slots[i] = (hash >> 32 << 32) | (uint64_t)(e - t->entries + 1);
+    t->slots_taken++;
 }
 
 static void link_place(link_table *t, link_entry entry) {
-    size_t i = link_hash(entry.link) & (t->room - 1);
-    while (t->entries[i].link > LINK_GONE) i = (i + 1) & (t->room - 1);
-    t->gone -= t->entries[i].link == LINK_GONE;
+    link_entry *e = &t->entries[t->length++];
+    *e = entry;
     t->count++;
-    t->entries[i] = entry;
+    link_index(t, e);
 }
 
 static void link_drop(link_table *t, link_entry *e) {
     *e = (link_entry){LINK_GONE, 0};
     t->count--;
-    t->gone++;
 }
 
 /* Room for one more; false without memory. */
 static bool link_room(link_table *t) {
-    if (t->room && (t->count + t->gone + 1) <= t->room / 4 * 3) return true;
+    if (t->slots_taken < link_most(t->room)) return true;
     size_t room = LINKS_FIRST_ROOM;
     while (room / 2 < t->count + 1) room *= 2;
-    link_entry *entries = calloc(room, sizeof *entries);
-    if (!entries) return false;
-    link_table old = *t;
-    *t = (link_table){entries, room, 0, 0};
-    for (size_t i = 0; i < old.room; i++)
-        if (old.entries[i].link > LINK_GONE) link_place(t, old.entries[i]);
-    free(old.entries);
+    link_table grown = {.room = room};
+    if (room <= UINT32_MAX) grown.slots = calloc(room, sizeof *grown.slots);
+    if (grown.slots) grown.entries = malloc(link_most(room) * sizeof *grown.entries);
+    if (!grown.entries) {
+        free(grown.slots);
+        return false;
+    }
+    for (size_t i = 0; i < t->length; i++)
+        if (t->entries[i].link != LINK_GONE) link_place(&grown, t->entries[i]);
+    free(t->slots);
+    free(t->entries);
+    *t = grown;
     return true;
 }
 
@@ -113,14 +143,13 @@ static int link_unregister(link_table *t, void **link) {
 }
 
 static int link_move_locked(link_table *t, void **link, void **to) {
-    link_room(t); /* without memory it goes on: what is dropped below leaves room */
+    if (!link_room(t)) return GC_NO_MEMORY;
     link_entry *e = link_is_good(link) ? link_find(t, link) : NULL;
     if (!e) return GC_NOT_FOUND;
     if (link == to) return GC_SUCCESS;
     if (link_find(t, to)) return GC_DUPLICATE;
-    GC_hidden_pointer object = e->object;
-    link_drop(t, e);
-    link_place(t, (link_entry){GC_HIDE_POINTER(to), object});
+    e->link = GC_HIDE_POINTER(to);
+    link_index(t, e);
     return GC_SUCCESS;
 }
 
@@ -170,36 +199,49 @@ int GC_move_long_link(void **link, void **to) {
 
 /* --- In the stop ------------------------------------------------------------------------------ */
 
-/* Whether the word is in an object that dies now; in none, it stays. */
-static bool link_lies_dead(const void *link) {
-    return !ebb_is_marked(link);
+/* Clears the words whose objects are dead. A link that lies in a dead object may yet be kept by a
+ * finalizer; so, before those are looked for, one that is not reachable now is noted: what is will
+ * stay so. True when any was noted. */
+static bool links_clear(link_table *t) {
+    bool any = false;
+    for (size_t i = 0; i < t->length; i++) {
+        link_entry *e = &t->entries[i];
+        if (e->link == LINK_GONE) continue;
+        void **link = GC_REVEAL_POINTER(e->link);
+        if (!ebb_is_marked(GC_REVEAL_POINTER(e->object))) {
+            *link = NULL;
+            link_drop(t, e);
+        } else if (!ebb_is_marked(link)) {
+            e->link &= ~LINK_DOUBT;
+            any = true;
+        }
+    }
+    return any;
 }
 
-/* Clears the words whose objects are dead; of the entries left, drops those that lie in dead
- * objects, if so asked. */
-static void links_clear(link_table *t, bool objects, bool places) {
-    for (size_t i = 0; i < t->room; i++) {
+/* Drops those that lie in dead objects, of those that were noted. */
+static void links_settle(link_table *t) {
+    for (size_t i = 0; i < t->length; i++) {
         link_entry *e = &t->entries[i];
-        if (e->link <= LINK_GONE) continue;
-        void **link = GC_REVEAL_POINTER(e->link);
-        if (objects && !ebb_is_marked(GC_REVEAL_POINTER(e->object)))
-            *link = NULL;
-        else if (!places || !link_lies_dead(link))
-            continue;
-        link_drop(t, e);
+        if (e->link & LINK_DOUBT || e->link == LINK_GONE) continue;
+        e->link |= LINK_DOUBT;
+        if (!ebb_is_marked(GC_REVEAL_POINTER(e->link))) link_drop(t, e);
     }
 }
 
-/* A link that lies in a dead object may yet be kept by a finalizer: so its place is looked at when
- * those have been found. */
 void gc__links_marked(bool finalizers) {
-    links_clear(&links_short, !finalizers, finalizers);
-    if (finalizers) links_clear(&links_long, true, true);
+    static bool doubted;
+    if (!finalizers) {
+        doubted = links_clear(&links_short);
+        return;
+    }
+    if (doubted) links_settle(&links_short);
+    if (links_clear(&links_long)) links_settle(&links_long);
 }
 
 void gc__links_each(bool is_long, void (*visit)(void **link, void *object)) {
     const link_table *t = is_long ? &links_long : &links_short;
-    for (size_t i = 0; i < t->room; i++)
-        if (t->entries[i].link > LINK_GONE)
+    for (size_t i = 0; i < t->length; i++)
+        if (t->entries[i].link != LINK_GONE)
             visit(GC_REVEAL_POINTER(t->entries[i].link), GC_REVEAL_POINTER(t->entries[i].object));
 }
