@@ -19,6 +19,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "modes.h"
 #include "probe.h"
 #include "test.h"
 
@@ -615,4 +616,36 @@ TEST(a_hundred_threads) {
     for (size_t i = 0; i < MANY; i++) sleeper_end(&s[i], threads[i]);
     probe_collect();
     CHECK(probe_living(0, MANY) <= PROBE_STALE);
+}
+
+/* --- Strangers ------------------------------------------------------------------------------ */
+
+static atomic_int stranger_turn;
+
+static void *stranger_blocked(void *unused) {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    atomic_store(&stranger_turn, 1);
+    while (atomic_load(&stranger_turn) == 1) usleep(1000);
+    return unused;
+}
+
+TEST(strangers_of_environment) {
+    const char *gc = getenv("EBB_GC");
+    pthread_t thread;
+    if (!gc || !strstr(gc, "strangers")) SKIP("runs inside strangers_are_passed_over_if_so_said");
+    CHECK_EQ(pthread_create(&thread, NULL, stranger_blocked, NULL), 0);
+    while (atomic_load(&stranger_turn) != 1) usleep(1000);
+    int expected = strstr(gc, "pass") ? 0 : EBB_EBUSY;
+    for (int i = 0; i < 3; i++) CHECK_EQ(ebb_collect(), expected);
+    atomic_store(&stranger_turn, 2);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    CHECK_EQ(ebb_collect(), 0);
+}
+
+TEST(strangers_are_passed_over_if_so_said) {
+    MODES_PASS("strangers_of_environment", NULL, "strangers=pass");
+    MODES_PASS("strangers_of_environment", NULL, "strangers=stop");
+    CHECK(strstr(modes_out.text, "unless EBB_GC=strangers=pass") != NULL);
 }

@@ -54,6 +54,7 @@ typedef struct settings {
     size_t room_bytes;    /* that the heap may at least grow by between cycles */
     uint64_t pause_ns;    /* that a stop should take at most */
     enum dirty_mode dirty;
+    bool strangers_pass; /* see is_stranger in world.c */
     bool trace, verify, checkmark, oracle;
     bool serve;           /* the socket */
     char serve_where[64]; /* HTTP at this address; "" for no */

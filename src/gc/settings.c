@@ -101,6 +101,13 @@ static bool take_dirty(const char *value) {
     return false;
 }
 
+static bool take_strangers(const char *value) {
+    bool pass = strcmp(value, "pass") == 0;
+    if (!pass && strcmp(value, "stop") != 0) return false;
+    ebb__settings.strangers_pass = pass;
+    return true;
+}
+
 static bool take_flag(const char *value, bool *flag) {
     uint64_t n;
     if (!number_of(value, 1, &n)) return false;
@@ -216,6 +223,7 @@ static const setting gc_settings[] = {
     {"pause", "a number of milliseconds", take_pause},
     {"dirty", "off, all or kernel", take_dirty},
     {"idle", "a number of seconds or off", take_idle},
+    {"strangers", "stop or pass", take_strangers},
     {NULL, NULL, NULL},
 };
 

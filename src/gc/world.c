@@ -255,16 +255,21 @@ static void parked_release(void) {
 /* --- The stopper's side --------------------------------------------------------------------------
  */
 
-/* A runtime makes its threads known by a call of ours, and other libraries keep threads that block
- * all signals: such a one has no object, and goes on. If it calls us in the stop, it finds itself
- * passed over after its record is there (ebb__thread_start), and waits. */
-static bool is_stranger(int tid, enum os_silence why) {
-    if (why != OS_SILENCE_BLOCKED || !ebb__runtime_there()) return false;
+static bool thread_known(int tid) {
     ebb__critical_lock(&ebb__threads_lock);
     const heap_thread *t = ebb__threads;
     while (t && t->tid != tid) t = t->next;
     ebb__critical_unlock(&ebb__threads_lock);
-    return !t;
+    return t != NULL;
+}
+
+/* Libraries keep threads of their own that block all signals. One that never called us has no
+ * object if the program says so, or a runtime, which makes its threads known by a call: it goes on.
+ * If it calls us in the stop, it finds itself passed over after its record is there
+ * (ebb__thread_start), and waits. */
+static bool is_stranger(int tid, enum os_silence why) {
+    bool passes = ebb__runtime_there() || ebb__settings.strangers_pass;
+    return why == OS_SILENCE_BLOCKED && passes && !thread_known(tid);
 }
 
 static bool stranger_known(int tid) {
@@ -333,8 +338,9 @@ static int straggler_prod(stopped_thread *t, uint64_t now) {
     }
     uint64_t silent = now - t->sent_ns;
     if (silent > (why == OS_SILENCE_BLOCKED ? GIVE_UP_NS : STUCK_NS)) {
-        ebb__warn("thread %d (%s) %s signal %d: no collection while it does", t->tid, name,
-                  why == OS_SILENCE_BLOCKED ? "blocks" : "does not answer", ebb__settings.signal);
+        ebb__warn("thread %d (%s) %s signal %d: no collection while it does%s", t->tid, name,
+                  why == OS_SILENCE_BLOCKED ? "blocks" : "does not answer", ebb__settings.signal,
+                  thread_known(t->tid) ? "" : ", unless EBB_GC=strangers=pass");
         return EBB_EBUSY;
     }
     if (why == OS_SILENCE_UNKNOWN && now - t->resent_ns > RESEND_NS) {
