@@ -1,6 +1,6 @@
 # libgc.so.1: the interface of the Boehm-Demers-Weiser collector, on Ebb. A library for
 # LD_LIBRARY_PATH, so it lies in a directory of its own, in the build as where it is installed.
-ebb_option(EBB_LIBGC OFF "Build libgc.so.1" "no libgc.so.1 for programs that use that collector")
+ebb_option(EBB_LIBGC ${is_top} "Build libgc.so.1" "no libgc.so.1 for programs that use that collector")
 if(NOT EBB_LIBGC)
     return()
 endif()

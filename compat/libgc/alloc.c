@@ -189,14 +189,12 @@ void GC_incr_bytes_allocd(size_t bytes) {
 
 void GC_free(void *p) {
     if (!p) return;
-    size_t size = ebb_size_of(p);
-    if (size == 0 || ebb_base_of(p) != p) {
-        gc__warn("GC_free: %p is not the start of an object", (GC_word)p);
-        return;
-    }
     if (gc__may_be_kept(p)) gc__release(p);
-    ebb_free(p);
-    GC_incr_bytes_freed(size);
+    size_t size = ebb_size_of(p);
+    if (ebb_free(p) == 0)
+        GC_incr_bytes_freed(size);
+    else
+        gc__warn("GC_free: %p is not the start of an object", (GC_word)p);
 }
 
 /* A smaller object instead of p, whose slot is more than twice too large; null where p may stay. */
@@ -210,7 +208,9 @@ static void *alloc_shrink(const void *p, size_t size) {
 /* p or an object that is larger; null without memory. Small objects never grow where they are, and
  * the last byte of their slots may be in use. */
 static void *alloc_grow(void *p, size_t size, size_t old) {
+    int error = errno;
     void *larger = old > 32768 ? ebb_resize(p, size) : ebb_alloc_as(ebb_layout_of(p), size);
+    errno = error;
     if (!larger || larger == p) return larger;
     if (old <= 32768) memcpy(larger, p, gc__slot_size(p));
     int kind = gc__kind_of(p);

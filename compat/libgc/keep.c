@@ -24,9 +24,10 @@ static pthread_mutex_t keep_lock = PTHREAD_MUTEX_INITIALIZER; /* guards all belo
 static keep_table keep_all;
 static GC_word keep_bytes;
 
-/* Set once an object is kept whose layout does not say so; relaxed: who frees an object has heard
- * of it from who allocated it. */
-static _Atomic bool keep_others;
+/* The layouts of what is or was kept, from the first on: there are few. Beyond that many, anything
+ * may be. Relaxed: who frees an object has heard of it from who allocated it. */
+enum { KEEP_LAYOUTS = 8 };
+static _Atomic(ebb_layout *) keep_layouts[KEEP_LAYOUTS];
 
 static size_t keep_home(const keep_table *table, const void *p) {
     return (size_t)(((uintptr_t)p >> 4) * 0x9e3779b97f4a7c15u >> 20) & (table->capacity - 1);
@@ -72,16 +73,29 @@ static void keep_close(size_t i) {
 }
 
 bool gc__may_be_kept(const void *object) {
-    if (atomic_load_explicit(&keep_others, memory_order_relaxed)) return true;
-    int kind = gc__kind_of(object);
-    return kind >= 0 && gc__kinds[kind].is_uncollectable;
+    if (!atomic_load_explicit(&keep_layouts[0], memory_order_relaxed)) return false;
+    const ebb_layout *layout = ebb_layout_of(object);
+    for (int i = 0; i < KEEP_LAYOUTS; i++) {
+        const ebb_layout *kept = atomic_load_explicit(&keep_layouts[i], memory_order_relaxed);
+        if (kept == layout || !kept) return kept != NULL;
+    }
+    return true;
+}
+
+static void keep_note(const void *object) {
+    if (gc__may_be_kept(object)) return;
+    for (int i = 0; i < KEEP_LAYOUTS; i++) {
+        if (atomic_load_explicit(&keep_layouts[i], memory_order_relaxed)) continue;
+        atomic_store_explicit(&keep_layouts[i], ebb_layout_of(object), memory_order_relaxed);
+        return;
+    }
 }
 
 bool gc__keep(void *object) {
-    if (!gc__may_be_kept(object)) atomic_store_explicit(&keep_others, true, memory_order_relaxed);
     pthread_mutex_lock(&keep_lock);
     bool has_room = 2 * keep_all.count < keep_all.capacity || keep_grow();
     if (has_room) {
+        keep_note(object);
         size_t i = keep_find(&keep_all, object);
         if (!keep_all.slots[i]) {
             keep_all.slots[i] = object;
