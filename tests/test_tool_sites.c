@@ -73,6 +73,18 @@ TEST(samples_of_a_stack_add_up) {
     pprof_free(&p);
 }
 
+/* Anybody may have written the profile. */
+TEST(names_have_nothing_that_a_terminal_would_obey) {
+    struct pprof p;
+    struct sites s = {0};
+    heap_begin(&p, 1);
+    heap_sample(&p, LOCATION(&p, 1, "f\x1b[2J\r\n\x7f\xc3\xa4"), 1, 100);
+    CHECK(sites_add(&s, &p, "inuse", 0));
+    CHECK_STR(sites_frame(&s, s.frames[s.at[0].frames_at]).function, "f.[2J...\xc3\xa4");
+    sites_free(&s);
+    pprof_free(&p);
+}
+
 TEST(places_without_names_do_not_depend_on_the_run) {
     struct sites s = {0};
     for (int run = 0; run < 2; run++) {

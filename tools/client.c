@@ -165,50 +165,70 @@ static int head_read(FILE *in, bool *chunked, long long *length) {
     return status;
 }
 
+/* Where text of a program's goes, which may be another user's. plain: for a terminal, which would
+ * obey some characters. */
+struct copy {
+    FILE *in, *out;
+    bool plain;
+    bool
+        ended_c2; /* the last byte was the first of U+0080 to U+00BF, the first half are controls */
+};
+
+static void piece_plain(struct copy *c, char *piece, size_t size) {
+    for (size_t i = 0; i < size; i++) {
+        unsigned char byte = (unsigned char)piece[i];
+        bool control = byte < ' ' ? byte != '\n' && byte != '\t' : byte == 0x7f;
+        if (control || (c->ended_c2 && byte < 0xa0)) piece[i] = '?';
+        c->ended_c2 = byte == 0xc2;
+    }
+}
+
 /* Copies size bytes, or all when it is negative. False when there were not so many. */
-static bool body_copy(FILE *in, FILE *out, long long size) {
+static bool body_copy(struct copy *c, long long size) {
     char piece[16384];
     while (size != 0) {
         size_t want = size < 0 || size > (long long)sizeof piece ? sizeof piece : (size_t)size;
-        size_t n = fread(piece, 1, want, in);
-        if (n == 0) return size < 0 && !ferror(in);
-        if (fwrite(piece, 1, n, out) != n) return false;
+        size_t n = fread(piece, 1, want, c->in);
+        if (n == 0) return size < 0 && !ferror(c->in);
+        if (c->plain) piece_plain(c, piece, n);
+        if (fwrite(piece, 1, n, c->out) != n) return false;
         if (size > 0) size -= (long long)n;
     }
     return true;
 }
 
-static bool chunks_copy(FILE *in, FILE *out) {
+static bool chunks_copy(struct copy *c) {
     char line[64];
-    while (fgets(line, sizeof line, in)) {
+    while (fgets(line, sizeof line, c->in)) {
         char *end;
         long long size = strtoll(line, &end, 16);
         if (end == line || size < 0) return false;
         if (size == 0) return true;
-        if (!body_copy(in, out, size) || !fgets(line, sizeof line, in)) return false;
+        if (!body_copy(c, size) || !fgets(line, sizeof line, c->in)) return false;
     }
     return false;
 }
 
-static int reply_read(FILE *in, const char *who, const char *target, FILE *out) {
+static int reply_read(struct copy *c, const char *who, const char *target) {
     bool chunked;
     long long length;
-    int status = head_read(in, &chunked, &length);
+    int status = head_read(c->in, &chunked, &length);
     if (status < 0) {
         client_failed("%s: no reply", who);
         return 1;
     }
     if (status >= 400) {
         fprintf(stderr, "ebb: %s%s: %d: ", who, target, status);
-        out = stderr;
+        c->out = stderr;
+        c->plain = true;
     }
-    bool whole = chunked ? chunks_copy(in, out) : body_copy(in, out, length);
-    if (whole && fflush(out) == 0) return status >= 400;
+    bool whole = chunked ? chunks_copy(c) : body_copy(c, length);
+    if (whole && fflush(c->out) == 0) return status >= 400;
     client_failed("%s: the reply broke off", who);
     return 1;
 }
 
-static int client_ask(const char *who, const char *target, bool posts, FILE *out) {
+static int client_ask(const char *who, const char *target, bool posts, bool plain, FILE *out) {
     struct timeval silence = {.tv_sec = SILENCE_SECONDS_MAX};
     int fd = client_open(who), result = 1;
     if (fd < 0) return 1;
@@ -219,7 +239,7 @@ static int client_ask(const char *who, const char *target, bool posts, FILE *out
         return 1;
     }
     if (request_send(fd, who, target, posts))
-        result = reply_read(in, who, target, out);
+        result = reply_read(&(struct copy){.in = in, .out = out, .plain = plain}, who, target);
     else
         client_failed("%s: %s", who, strerror(errno));
     fclose(in);
@@ -227,7 +247,7 @@ static int client_ask(const char *who, const char *target, bool posts, FILE *out
 }
 
 int client_get(const char *who, const char *target, FILE *out) {
-    return client_ask(who, target, false, out);
+    return client_ask(who, target, false, isatty(fileno(out)), out);
 }
 
 int client_pid(const char *who) {
@@ -243,8 +263,8 @@ static int client_page(const char *who, const char *target, bool posts, bool jso
     int pid = client_pid(who);
     bool painted = !json && colour_wanted(stdout);
     FILE *page = pid || painted ? tmpfile() : NULL;
-    if (!page) return client_ask(who, target, posts, stdout);
-    int result = client_ask(who, target, posts, page);
+    if (!page) return client_ask(who, target, posts, true, stdout);
+    int result = client_ask(who, target, posts, true, page);
     rewind(page);
     FILE *named = pid && painted ? tmpfile() : NULL;
     if (pid) names_filter(page, named ? named : stdout, pid);

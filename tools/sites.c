@@ -17,11 +17,13 @@ static const char *site_base(const char *path) {
 
 /* --- Frames --------------------------------------------------------------------------------- */
 
-/* A frame's text is "FUNCTION\0FILE\0LINE". */
+/* A frame's text is "FUNCTION\0FILE\0LINE", control characters as dots: it will be printed. */
 static uint32_t site_text(struct sites *s, const char *function, const char *file, int64_t line) {
     char *text;
     int size = asprintf(&text, "%s%c%s%c%" PRId64, function, 0, site_base(file), 0, line);
     if (size < 0) abort();
+    for (int i = 0; i < size; i++)
+        if ((text[i] > 0 && text[i] < ' ') || text[i] == 0x7f) text[i] = '.';
     uint32_t number = intern_add(&s->texts, text, (size_t)size, NULL);
     free(text);
     return number;
