@@ -44,9 +44,7 @@ TEST(a_line_is_read) {
 
 /* Nothing that a terminal would obey, and no number that is none, also not in the text. */
 TEST(what_is_printed_is_harmless) {
-    static const char *const tails[] = {" pages=off:\x1b[2J",
-                                        " pages=off:\x9b"
-                                        "2J",
+    static const char *const tails[] = {" pages=off:\x1b[2J", " pages=off:\233[J",
                                         " stop_parts_ms=nan+inf+0+0", " wait_ms=inf pause_ms=nan"};
     for (size_t i = 0; i < sizeof tails / sizeof *tails; i++) {
         char line[512];
