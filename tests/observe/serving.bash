@@ -15,10 +15,13 @@ served_start() {
     env "$@" "$scratch/served" <"$scratch/input" >"$scratch/served.out" 2>"$scratch/served.err" &
     served_pid=$!
     exec {served_input}>"$scratch/input"
+    local said
     served_at=
     for _ in {1..100}; do
-        served_at=$(sed -n 's,^ebb: debug pages at http://\([^/]*\)/.*,\1,p' "$scratch/served.err")
-        [ -z "$served_at" ] && ! grep -q . "$scratch/served.err" || break
+        # Read once: the line may come between two looks.
+        said=$(cat "$scratch/served.err")
+        served_at=$(sed -n 's,^ebb: debug pages at http://\([^/]*\)/.*,\1,p' <<<"$said")
+        [ -z "$said" ] || break
         sleep 0.1
     done
 }
