@@ -114,17 +114,15 @@ static void metric_build(const metric_page *p) {
                      EBB_VERSION_MAJOR, EBB_VERSION_MINOR, EBB_VERSION_PATCH, EBB_ASSERTIONS);
 }
 
-static void metric_process(const metric_page *p) {
-    os_process o;
-    ebb__os_process(&o);
-    metric_gauge(p, "process_resident_memory_bytes", "Resident memory.", o.resident_bytes);
+static void metric_process(const metric_page *p, const os_process *o) {
+    metric_gauge(p, "process_resident_memory_bytes", "Resident memory.", o->resident_bytes);
     metric_gauge(p, "process_virtual_memory_bytes",
-                 "Address space; most of Ebb's is reserved and never used.", o.virtual_bytes);
-    metric_seconds_total(p, "process_cpu_seconds_total", "CPU time of the process.", o.cpu_ns);
-    metric_gauge(p, "process_open_fds", "Open file descriptors.", o.open_fds);
-    metric_bound(p, "process_max_fds", "Most file descriptors that it may open.", o.max_fds);
+                 "Address space; most of Ebb's is reserved and never used.", o->virtual_bytes);
+    metric_seconds_total(p, "process_cpu_seconds_total", "CPU time of the process.", o->cpu_ns);
+    metric_gauge(p, "process_open_fds", "Open file descriptors.", o->open_fds);
+    metric_bound(p, "process_max_fds", "Most file descriptors that it may open.", o->max_fds);
     metric_family(p, "process_start_time_seconds", "gauge", "Start of the process, since 1970.");
-    metric_seconds(p, "process_start_time_seconds", o.start_ns);
+    metric_seconds(p, "process_start_time_seconds", o->start_ns);
 }
 
 static void metric_cycles(const metric_page *p) {
@@ -181,19 +179,23 @@ static void metric_collector(const metric_page *p) {
     metric_gauge(p, "ebb_finalizers_due", "Finalizers that are waiting to run.", s.finalizers_due);
 }
 
-/* What takes stops: at once, so that no reader is waited for between them. */
+/* What takes stops, at once, so that no reader is waited for between them; and what is compared
+ * with it: resident memory as of the same stop. */
 typedef struct metric_look {
+    os_process process;
     struct ebb_stats stats;
     struct ebb_memory memory;
     bool taken, memory_known;
 } metric_look;
 
-static void metric_stop(const request *r, reply *to, metric_look *look) {
+static void metric_take(const request *r, reply *to, metric_look *look) {
+    ebb__os_process(&look->process);
     if (ebb__request_is(r, "memory", "off") || !ebb__turn_begin(to)) return;
     ebb_stats(&look->stats);
     look->memory_known = ebb_memory(&look->memory) == 0;
     look->taken = true;
     ebb__turn_end(to);
+    if (look->memory_known) look->process.resident_bytes = look->memory.rss_counter;
 }
 
 static void metric_objects(const metric_page *p, const struct ebb_stats *s) {
@@ -217,14 +219,14 @@ static void metric_memory(const metric_page *p, const struct ebb_memory *m) {
 
 static void metrics_answer(const request *r, reply *to) {
     metric_look look = {.taken = false};
-    metric_stop(r, to, &look);
+    metric_take(r, to, &look);
     metric_page p = {to, strstr(r->accept, "application/openmetrics-text") != NULL};
     ebb__reply_begin(to, 200,
                      p.open ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
                             : "text/plain; version=0.0.4; charset=utf-8",
                      NULL);
     metric_build(&p);
-    metric_process(&p);
+    metric_process(&p, &look.process);
     metric_collector(&p);
     metric_cycles(&p);
     metric_pauses(&p);
