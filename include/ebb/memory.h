@@ -53,7 +53,7 @@ struct ebb_memory {
     uint64_t shared;      /* of rss: mapped by other processes too */
     uint64_t huge;        /* of rss: in huge pages, without a file */
     uint64_t stop_ns;     /* how long the program stood still for this */
-    int held_known;       /* whether `held` was asked for */
+    int held_known;       /* whether `held` was asked for: by ebb rss --conservative, never here */
     int pages_exact; /* whether the system tells pages of zeroes from others; if not, what was only
                       * read counts as resident, and unexplained shows the difference */
 };
