@@ -1,7 +1,8 @@
 /* gc/gc_inline.h - allocation from free lists that the program keeps, expanded in place.
  *
  * The lists (of GC_TINY_FREELISTS, cleared) lie where the collector looks, and one thread uses
- * them. What lies on them is kept. */
+ * them. What lies on them is kept, but of an atomic list only the first object is: the program has
+ * to look after the others, or clear the list before each collection. */
 #ifndef GC_INLINE_H
 #define GC_INLINE_H
 

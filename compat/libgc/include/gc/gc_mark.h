@@ -143,13 +143,13 @@ typedef void(GC_CALLBACK *GC_start_callback_proc)(void);
 GC_API void GC_CALL GC_set_start_callback(GC_start_callback_proc proc);
 GC_API GC_start_callback_proc GC_CALL GC_get_start_callback(void);
 
-/* Whether the object was found reachable by the last collection. An object cannot be marked or
- * unmarked by the program: those two end it. */
+/* In the stop whether the object was found reachable so far, else by the last collection. An
+ * object is marked in the stop only, and cannot be unmarked: GC_clear_mark_bit ends the program. */
 GC_API int GC_CALL GC_is_marked(const void *object) GC_ATTR_NONNULL(1);
 GC_API void GC_CALL GC_set_mark_bit(const void *object) GC_ATTR_NONNULL(1);
 GC_API void GC_CALL GC_clear_mark_bit(const void *object) GC_ATTR_NONNULL(1);
 
-/* Calls proc for each object that the last collection left; by one who holds the lock. */
+/* Ends the program: Ebb's objects cannot be walked from inside; ebb_heap_dump lists them. */
 typedef void(GC_CALLBACK *GC_reachable_object_proc)(void *object, size_t size, void *data);
 GC_API void GC_CALL GC_enumerate_reachable_objects_inner(GC_reachable_object_proc proc, void *data)
     GC_ATTR_NONNULL(1);

@@ -77,6 +77,7 @@ GC_API int GC_CALL GC_get_force_unmap_on_gcollect(void);
 
 /* --- What is kept and changes nothing ------------------------------------------------------- */
 
+/* But that GC_set_find_leak(1) ends the program, and pages are never executable. */
 GC_API GC_ATTR_DEPRECATED int GC_find_leak;
 GC_API GC_ATTR_DEPRECATED int GC_all_interior_pointers;
 GC_API GC_ATTR_DEPRECATED int GC_dont_expand;

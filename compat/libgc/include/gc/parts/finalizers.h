@@ -26,8 +26,8 @@ typedef void(GC_CALLBACK *GC_finalization_proc)(void *object, void *data);
  *   (plain)       nothing that is to be finalized leads to it, nor it to itself
  *   ignore_self   the same, but it may refer to itself
  *   no_order      nothing else
- *   unreachable   as no_order, and no object whose finalizer is due leads to it
- * Without GC_java_finalization (it is on) the last is as no_order. */
+ *   unreachable   as plain, and no object whose finalizer is due leads to it
+ * Without GC_java_finalization (it is on) the last is as plain. */
 GC_API void GC_CALL GC_register_finalizer(void *object, GC_finalization_proc finalizer, void *data,
                                           GC_finalization_proc *before, void **data_before)
     GC_ATTR_NONNULL(1);

@@ -103,7 +103,8 @@ GC_API int GC_CALL GC_thread_is_registered(void);
 GC_API void GC_CALL GC_register_altstack(void *stack, GC_word stack_size, void *altstack,
                                          GC_word altstack_size);
 
-/* Ebb stops threads by a signal of its own and restarts them without one: kept, not used. */
+/* Ebb stops threads by a signal of its own, which EBB_GC=signal=N chooses, and restarts them
+ * without one: what is set changes nothing. */
 GC_API void GC_CALL GC_set_suspend_signal(int signal);
 GC_API int GC_CALL GC_get_suspend_signal(void);
 GC_API void GC_CALL GC_set_thr_restart_signal(int signal);
