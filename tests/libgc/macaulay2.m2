@@ -36,7 +36,8 @@ scan(max(1, count // 100), i -> (
         + ((i * j + k) % 7) * x_k * x_((k + 1) % 6)));
     print ("resolution", i, toString apply(4, j -> rank (res J)_j), toString degree J)))
 
-M = matrix apply(40, i -> apply(40, j -> (i * 7919 + j * 104729) % 1009 + (if i == j then 1 else 0)))
+M = matrix apply(40, i -> apply(40, j ->
+    (i * 7919 + j * 104729) % 1009 + (if i == j then 1 else 0)))
 print ("determinant", (det M) % 1000003)
 print ("factors", toString factor (2^64 * 3^10 * 1000003 - 1))
 print ("polynomial", # terms (product(1..20, i -> x_0 + i * x_1 + x_2)))
