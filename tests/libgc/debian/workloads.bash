@@ -1,4 +1,4 @@
-# programs.bash - Debian's programs on libgc.so.1, and what each is to do; sourced by
+# workloads.bash - Debian's programs on libgc.so.1, and what each is to do; sourced by
 # scripts/check-libgc and bench/libgc.
 #
 # Each works in a directory of its own, from inputs that are in it, and says what it found on
