@@ -157,7 +157,7 @@ static struct {
     GC_word divisor, max_heap_bytes;
     int no_automatic;
     bool held;
-} settings_told = {.divisor = 3};
+} settings_told;
 
 void GC_set_free_space_divisor(GC_word value) {
     GC_free_space_divisor = value;
@@ -200,18 +200,21 @@ int GC_is_disabled(void) {
     return gc__settings_held();
 }
 
-/* A divisor of 3, the default, is Ebb's own pace, and what the user told it by EBB_GC=percent. */
+/* With a divisor of N that collector lets the heap grow by twice what it traced over N before it
+ * collects again. What the user told Ebb himself, by EBB_GC=percent, stands until the program asks
+ * for something else. */
 static void settings_pace(void) {
-    static int own = -2; /* the percentage that Ebb came with; -2: not asked yet */
-    GC_word divisor = GC_free_space_divisor;
+    enum { EBB_PERCENT = 100, PERCENT_LEAST = 10, DIVISOR = 3 };
+    static int own; /* the percentage before the first change; 0: there was none */
+    GC_word divisor = GC_free_space_divisor ? GC_free_space_divisor : 1;
     int no_automatic = GC__SET(no_automatic);
     if (divisor == settings_told.divisor && no_automatic == settings_told.no_automatic) return;
     settings_told.divisor = divisor;
     settings_told.no_automatic = no_automatic;
-    int percent = divisor == 0 ? 300 : divisor > 30 ? 10 : (int)(300 / divisor);
-    if (own == -2) own = ebb_set_gc_percent(100);
-    if (divisor == 3) percent = own;
-    ebb_set_gc_percent(no_automatic ? -1 : percent);
+    int percent = divisor > 20 ? PERCENT_LEAST : (int)(200 / divisor);
+    int before = ebb_set_gc_percent(no_automatic ? -1 : percent);
+    if (own == 0) own = before;
+    if (!no_automatic && divisor == DIVISOR && own != EBB_PERCENT) ebb_set_gc_percent(own);
 }
 
 static void settings_limit(void) {
