@@ -65,7 +65,7 @@ static void turn_roots(ebb_marker *marker) {
 }
 
 static void turn_marked(bool finalizers) {
-    turn_mine = true;
+    turn_mine = gc__knows_marks = true;
     gc__links_marked(finalizers);
     if (finalizers) {
         gc__toggles_marked();
@@ -73,7 +73,7 @@ static void turn_marked(bool finalizers) {
         gc__event(GC_EVENT_PRE_START_WORLD);
         gc__threads_event(GC_EVENT_THREAD_UNSUSPENDED);
     }
-    turn_mine = false;
+    turn_mine = gc__knows_marks = false;
 }
 
 static void turn_stopped(size_t due) {
