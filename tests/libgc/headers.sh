@@ -43,6 +43,17 @@ for compiler in gcc clang; do
     done
 done
 
+# --- The list in the README ---
+
+all_listed() {
+    sed -n 's/^ *\(GC_[A-Za-z0-9_]*\);$/\1/p' compat/libgc/libgc.map | while read -r name; do
+        grep -q "\`$name\`" compat/libgc/README.md || echo "not in the README: $name"
+    done | tee "$scratch/unlisted"
+    [ ! -s "$scratch/unlisted" ]
+}
+
+count "every symbol in the README" all_listed
+
 # --- Beside libgc-dev's ---
 
 if [ ! -e $stock/gc/gc.h ]; then

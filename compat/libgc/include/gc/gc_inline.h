@@ -28,7 +28,7 @@ GC_API GC_ATTR_MALLOC GC_ATTR_ALLOC_SIZE(1) void *GC_CALL
 # define GC_malloc_kind_global GC_malloc_kind
 #endif
 
-/* Prints nothing: there are no free lists. */
+/* Prints that there is no such list. */
 GC_API void GC_CALL GC_print_free_list(int kind, size_t granules);
 
 #ifndef GC_EXPECT

@@ -26,8 +26,8 @@ GC_API int GC_CALL GC_try_to_collect(GC_stop_func stop_func) GC_ATTR_NONNULL(1);
 GC_API void GC_CALL GC_set_stop_func(GC_stop_func stop_func) GC_ATTR_NONNULL(1);
 GC_API GC_stop_func GC_CALL GC_get_stop_func(void);
 
-/* No collection between the two, which nest. GC_dont_gc counts; set by the program itself it is
- * heeded when the library begins. */
+/* No collection between the two, which nest: GC_dont_gc counts. Written by the program itself it
+ * counts from the next of these calls, or collection, on. */
 GC_API void GC_CALL GC_disable(void);
 GC_API void GC_CALL GC_enable(void);
 GC_API int GC_CALL GC_is_disabled(void);
@@ -41,7 +41,8 @@ GC_API GC_ATTR_DEPRECATED int GC_dont_gc;
 GC_API void GC_CALL GC_set_disable_automatic_collection(int on);
 GC_API int GC_CALL GC_get_disable_automatic_collection(void);
 
-/* Collections are incremental and generational always; pages are watched without protecting any. */
+/* Collections are concurrent and generational always: the mode reads as it was set, nothing is left
+ * to be done by GC_collect_a_little, and no page is protected. */
 GC_API void GC_CALL GC_enable_incremental(void);
 GC_API int GC_CALL GC_is_incremental_mode(void);
 GC_API void GC_CALL GC_start_incremental_collection(void);
@@ -55,8 +56,8 @@ GC_API int GC_CALL GC_incremental_protection_needs(void);
 
 /* --- The heap ------------------------------------------------------------------------------- */
 
-/* The next collection waits for that much of the heap, and no more of it than the limit is had
- * from the system: 0 is no limit. */
+/* Sets nothing aside: whether the limit would allow that much more. The limit is on everything that
+ * Ebb has from the system; 0 is none. */
 GC_API int GC_CALL GC_expand_hp(size_t bytes);
 GC_API void GC_CALL GC_set_max_heap_size(GC_word bytes);
 
@@ -67,7 +68,8 @@ GC_API void GC_CALL GC_set_oom_fn(GC_oom_func proc) GC_ATTR_NONNULL(1);
 GC_API GC_oom_func GC_CALL GC_get_oom_fn(void);
 GC_API void GC_CALL GC_abort_on_oom(void);
 
-/* How much the heap grows between collections: by its live bytes divided by divisor. */
+/* How much the heap grows between collections: 3, the default, is Ebb's own pace, which the other
+ * divisors scale. */
 GC_API GC_ATTR_DEPRECATED GC_word GC_free_space_divisor;
 GC_API void GC_CALL GC_set_free_space_divisor(GC_word divisor);
 GC_API GC_word GC_CALL GC_get_free_space_divisor(void);

@@ -1,8 +1,8 @@
 /* gc/parts/threads.h - threads, stacks, roots, the lock. A part of gc/gc.h.
  *
- * Ebb finds every thread, its stack, registers and thread-local storage, and the static data of
- * every loaded object by itself: to register a thread or a root that it finds changes nothing but
- * what the calls that ask about it say. */
+ * Ebb finds every thread that asks for memory or is registered, its stack, registers and
+ * thread-local storage, and the static data of every loaded object by itself: registering is
+ * bookkeeping. */
 #ifndef GC_PARTS_THREADS_H
 #define GC_PARTS_THREADS_H
 
@@ -84,7 +84,7 @@ GC_API void GC_CALL GC_atfork_child(void);
 
 /* --- Threads -------------------------------------------------------------------------------- */
 
-/* Ebb's marking threads are there from the start. */
+/* Ebb's own threads mark: EBB_GC=markers=N. These keep a number. */
 GC_API void GC_CALL GC_start_mark_threads(void);
 
 #ifdef GC_THREADS
