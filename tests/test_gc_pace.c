@@ -371,3 +371,24 @@ TEST(live_heap_over_the_limit_with_threads) {
     CHECK_EQ(ebb_collect(), 0);
     CHECK(ebb_alloc(MIB) != NULL);
 }
+
+/* --- The least room ------------------------------------------------------------------------- */
+
+static uint64_t room_cycles(size_t room) {
+    ebb_set_gc_room(room);
+    CHECK_EQ(ebb_collect(), 0);
+    uint64_t before = ebb_cycles();
+    for (size_t i = 0; i < 20000; i++) CHECK(ebb_alloc(2000) != NULL);
+    return ebb_cycles() - before;
+}
+
+TEST(a_small_heap_has_its_least_room) {
+    size_t before = ebb_set_gc_room(64 << 20);
+    CHECK_EQ(before, (size_t)16 << 20);
+    CHECK_EQ(ebb_set_gc_room(1), (size_t)64 << 20);
+    CHECK_EQ(ebb_set_gc_room(before), 1024);
+    CHECK(room_cycles((size_t)64 << 20) <= 1);
+    uint64_t few = room_cycles((size_t)16 << 20), many = room_cycles((size_t)1 << 20);
+    CHECK(few >= 1 && few <= 4);
+    CHECK(many > 2 * few && many <= 60);
+}

@@ -200,6 +200,14 @@ int GC_is_disabled(void) {
     return gc__settings_held();
 }
 
+/* A heap that may be as small as that collector's: what Ebb comes with is faster, and takes more.
+ * EBB_DEBUG=room has the last word. */
+static void settings_room(void) {
+    enum { EBB_ROOM = 16 << 20, ROOM = 4 << 20 };
+    size_t room = ebb_set_gc_room(ROOM);
+    if (room != EBB_ROOM) ebb_set_gc_room(room);
+}
+
 /* With a divisor of N that collector lets the heap grow by twice what it traced over N before it
  * collects again. What the user told Ebb himself, by EBB_GC=percent, stands until the program asks
  * for something else. */
@@ -211,6 +219,7 @@ static void settings_pace(void) {
     if (divisor == settings_told.divisor && no_automatic == settings_told.no_automatic) return;
     settings_told.divisor = divisor;
     settings_told.no_automatic = no_automatic;
+    if (own == 0) settings_room();
     int percent = divisor > 20 ? PERCENT_LEAST : (int)(200 / divisor);
     int before = ebb_set_gc_percent(no_automatic ? -1 : percent);
     if (own == 0) own = before;

@@ -29,6 +29,11 @@ EBB_API size_t ebb_release(void);
  * Returns: the percentage before, -1 for off.   Threads: any.   Collects: never. */
 EBB_API int ebb_set_gc_percent(int percent);
 
+/* However little is reachable, the heap may grow by bytes (at least 1 KiB) between cycles that come
+ * of growth. Default 16 MiB, or EBB_DEBUG=room=SIZE: for speed, where memory is dear set less.
+ * Returns: the bytes before; 0 where there can be no heap.   Threads: any.   Collects: never. */
+EBB_API size_t ebb_set_gc_room(size_t bytes);
+
 /* No more than bytes of memory from the system, everything of Ebb's counted but what was returned.
  * SIZE_MAX (the default) is no limit; or EBB_GC=limit=4GiB. An allocation that would pass it first
  * collects, then asks the handler, then returns a null pointer.

@@ -46,13 +46,13 @@ EBB__SHARED extern const char *const ebb__dirty_names[DIRTY_MODES];
 #define ROOM_MIN ((size_t)16 * MIB)
 
 typedef struct settings {
-    _Atomic(int) percent; /* -1 is off; relaxed */
-    int signal;           /* that stops threads */
-    int markers;          /* threads that mark in a stop, the collecting one included */
-    int background;       /* threads that mark beside the program, likewise */
-    int idle_seconds;     /* of quiet before an idle collection; 0 is never */
-    size_t room_bytes;    /* that the heap may at least grow by between cycles */
-    uint64_t pause_ns;    /* that a stop should take at most */
+    _Atomic(int) percent;       /* -1 is off; relaxed */
+    int signal;                 /* that stops threads */
+    int markers;                /* threads that mark in a stop, the collecting one included */
+    int background;             /* threads that mark beside the program, likewise */
+    int idle_seconds;           /* of quiet before an idle collection; 0 is never */
+    _Atomic(size_t) room_bytes; /* that the heap may at least grow by; relaxed */
+    uint64_t pause_ns;          /* that a stop should take at most */
     enum dirty_mode dirty;
     bool strangers_pass; /* see is_stranger in world.c */
     bool trace, verify, checkmark, oracle;

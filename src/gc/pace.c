@@ -64,7 +64,8 @@ void ebb__pace_parts(size_t live, goal_parts *parts) {
     *parts = (goal_parts){.percent = percent,
                           .live = live,
                           .roots = ebb__cycle_roots.bytes,
-                          .by_least = ebb__settings.room_bytes,
+                          .by_least =
+                              atomic_load_explicit(&ebb__settings.room_bytes, memory_order_relaxed),
                           .by_limit = limit_room(live)};
     if (percent >= 0) parts->by_percent = (live + parts->roots) / 100 * (size_t)percent;
 }
@@ -95,9 +96,12 @@ void ebb__pace_put_off(void) {
 /* --- Which cycle ---------------------------------------------------------------------------------
  */
 
+/* What minor cycles let pass may be a third of what the heap may grow by. */
 bool ebb__pace_full(void) {
     const cycle_state *c = &ebb__cycle;
-    return c->live_full == 0 || c->marked / 4 > c->live_full / 3 || pace.poor;
+    int percent = atomic_load_explicit(&ebb__settings.percent, memory_order_relaxed);
+    size_t most = c->live_full + c->live_full / 300 * (size_t)(percent < 0 ? 100 : percent);
+    return c->live_full == 0 || c->marked > most || pace.poor;
 }
 
 /* Marking goes at about a byte a nanosecond. */
@@ -270,6 +274,16 @@ int ebb_set_gc_percent(int percent) {
     ebb__os_lock(&ebb__collector_lock);
     int before = atomic_exchange_explicit(&ebb__settings.percent, percent < 0 ? -1 : percent,
                                           memory_order_relaxed);
+    ebb__pace_set(ebb__cycle.last.live);
+    ebb__os_unlock(&ebb__collector_lock);
+    return before;
+}
+
+size_t ebb_set_gc_room(size_t bytes) {
+    if (!ebb__heap_start()) return 0;
+    ebb__os_lock(&ebb__collector_lock);
+    size_t before = atomic_exchange_explicit(&ebb__settings.room_bytes, max_size(bytes, KIB),
+                                             memory_order_relaxed);
     ebb__pace_set(ebb__cycle.last.live);
     ebb__os_unlock(&ebb__collector_lock);
     return before;

@@ -136,7 +136,10 @@ static bool take_yield(const char *value) {
 }
 
 static bool take_room(const char *value) {
-    return size_of(value, &ebb__settings.room_bytes) && ebb__settings.room_bytes >= KIB;
+    size_t bytes;
+    if (!size_of(value, &bytes) || bytes < KIB) return false;
+    atomic_store_explicit(&ebb__settings.room_bytes, bytes, memory_order_relaxed);
+    return true;
 }
 
 static bool take_stress(const char *value) {
@@ -288,7 +291,7 @@ void ebb__settings_start(void) {
     ebb__settings.markers = (int)min_size(ebb__os_cpus(), 32);
     ebb__settings.background = (int)max_size(ebb__os_cpus() / 4, 1);
     ebb__settings.pause_ns = 1000000;
-    ebb__settings.room_bytes = ROOM_MIN;
+    atomic_store_explicit(&ebb__settings.room_bytes, ROOM_MIN, memory_order_relaxed);
     ebb__settings.dirty = DIRTY_KERNEL;
     ebb__settings.idle_seconds = 3;
     settings_read("EBB_GC", gc_settings);
