@@ -68,8 +68,8 @@ GC_API void GC_CALL GC_set_oom_fn(GC_oom_func proc) GC_ATTR_NONNULL(1);
 GC_API GC_oom_func GC_CALL GC_get_oom_fn(void);
 GC_API void GC_CALL GC_abort_on_oom(void);
 
-/* How much the heap grows between collections: 3, the default, is Ebb's own pace, which the other
- * divisors scale. */
+/* Between collections the heap grows by 200 / divisor percent of what was traced; EBB_GC=percent=N
+ * counts while it is 3. */
 GC_API GC_ATTR_DEPRECATED GC_word GC_free_space_divisor;
 GC_API void GC_CALL GC_set_free_space_divisor(GC_word divisor);
 GC_API GC_word GC_CALL GC_get_free_space_divisor(void);
