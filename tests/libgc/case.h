@@ -117,7 +117,7 @@ static int case_child(one_case *c) {
         exit(2);
     }
     if (pid == 0) {
-        alarm(60);
+        alarm(300);
         c->run();
         fflush(stdout);
         _exit(0);

@@ -57,7 +57,7 @@ same_case() {
 run_cases() {
     local name=$1 how=$2 path began=$SECONDS
     shift 2
-    timeout 600 "$@" >"$scratch/account" 2>"$scratch/errors" </dev/null
+    timeout 1200 "$@" >"$scratch/account" 2>"$scratch/errors" </dev/null
     cases "tests/libgc/expected/$name.txt" expected
     cases "$scratch/account" seen
     for path in "$scratch"/cases.expected/*; do
