@@ -503,3 +503,53 @@ TEST(a_thread_that_blocks_signals_is_passed_over) {
     atomic_store(&stranger_turn, 4);
     CHECK_EQ(pthread_join(thread, NULL), 0);
 }
+
+typedef struct ring {
+    struct ring *next;
+    size_t number;
+} ring;
+EBB_TYPE(ring, ptr(next));
+
+static atomic_bool coming_end;
+
+/* As threads begin: with all signals blocked, for some time, and then known. */
+static void *coming_body(void *arg) {
+    uint64_t state = test_seed() + (uintptr_t)arg;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    usleep((useconds_t)test_random_below(&state, 12000));
+    bool known = test_random_below(&state, 2);
+    if (known) CHECK(ebb_alloc(16) != NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    ring *first = NULL;
+    for (size_t i = 0; i < 3000; i++) {
+        ring *l = ebb_new(ring);
+        *l = (ring){first, i};
+        first = l;
+    }
+    size_t count = 0;
+    for (const ring *l = first; l; l = l->next) CHECK_EQ(l->number, 2999 - count++);
+    CHECK_EQ(count, 3000);
+    return NULL;
+}
+
+static void *coming_collect(void *unused) {
+    while (!atomic_load(&coming_end)) ebb_collect(); /* busy where a known one still blocks */
+    return unused;
+}
+
+TEST(threads_that_come_are_searched) {
+    pthread_t collector, threads[8];
+    static const ebb_runtime nothing;
+    CHECK_EQ(ebb_runtime_set(&nothing), 0);
+    CHECK_EQ(pthread_create(&collector, NULL, coming_collect, NULL), 0);
+    for (size_t round = 0; round < 40 * test_scale(); round++) {
+        for (size_t i = 0; i < 8; i++)
+            CHECK_EQ(pthread_create(&threads[i], NULL, coming_body, (void *)(round * 8 + i)), 0);
+        for (size_t i = 0; i < 8; i++) CHECK_EQ(pthread_join(threads[i], NULL), 0);
+    }
+    atomic_store(&coming_end, true);
+    CHECK_EQ(pthread_join(collector, NULL), 0);
+    CHECK(ebb_cycles() > 10);
+}

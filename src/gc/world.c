@@ -295,12 +295,15 @@ static int threads_signal(int listed, int self) {
         if (entry->tid != 0) continue;
         if (++world.count > world.room / 2) return -1;
         entry->sent_ns = entry->resent_ns = ebb__os_now_ns();
-        bool passed = stranger_again(tid);
-        atomic_store_explicit(&entry->state, passed ? STATE_PASSED : STATE_WAITING,
-                              memory_order_relaxed);
+        /* The entry first: a stranger that becomes known finds it, or is found known. */
+        uint32_t waiting = STATE_WAITING;
+        atomic_store_explicit(&entry->state, waiting, memory_order_relaxed);
         entry->tid = tid;
         atomic_thread_fence(memory_order_seq_cst);
-        if (!passed && !ebb__os_stop_send(tid, ebb__settings.signal))
+        if (stranger_again(tid))
+            atomic_compare_exchange_strong_explicit(&entry->state, &waiting, STATE_PASSED,
+                                                    memory_order_relaxed, memory_order_relaxed);
+        else if (!ebb__os_stop_send(tid, ebb__settings.signal))
             atomic_store_explicit(&entry->state, STATE_GONE, memory_order_relaxed);
         added++;
     }
@@ -430,9 +433,11 @@ stopped_thread *ebb__world_threads(size_t *count) {
     return world.table;
 }
 
+/* One that was passed over may have made itself known since, and waits. */
 bool ebb__world_has(int tid) {
-    return entry_of(tid)->tid == tid &&
-           atomic_load_explicit(&entry_of(tid)->state, memory_order_relaxed) == STATE_STOPPED;
+    const stopped_thread *t = entry_of(tid);
+    uint32_t state = atomic_load_explicit(&t->state, memory_order_acquire);
+    return t->tid == tid && (state == STATE_STOPPED || state == STATE_PASSED);
 }
 
 void ebb__world_start(void) {
