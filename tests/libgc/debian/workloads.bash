@@ -28,7 +28,7 @@ libgc_size() {
     ecl-short) echo 300 ;; ecl-full) echo 3000 ;;
     w3m-short) echo 40 ;; w3m-full) echo 1500 ;;
     neko-short) echo 1000 ;; neko-full) echo 20000 ;;
-    asymptote-short) echo 300 ;; asymptote-full) echo 2000 ;;
+    asymptote-short) echo 100 ;; asymptote-full) echo 2000 ;;
     poke-short) echo 500 ;; poke-full) echo 5000 ;;
     nix-short) echo 500 ;; nix-full) echo 8000 ;;
     fibers-short) echo 300 ;; fibers-full) echo 10000 ;;
