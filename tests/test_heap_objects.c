@@ -381,3 +381,25 @@ TEST(keep_alive_keeps) {
     CHECK(probe_lives(0));
     CHECK(address != 0);
 }
+
+/* --- What is freed at once ------------------------------------------------------------------ */
+
+TEST(the_last_object_goes_back_to_its_run) {
+    struct ebb_stats before, after;
+    void *kept[100];
+    ebb_stats(&before);
+    for (size_t i = 0; i < 10000; i++) {
+        size_t size = i % 7 * 40 + 8;
+        unsigned char *p = i % 2 ? ebb_alloc(size) : ebb_alloc_data(size);
+        for (size_t k = 0; k < size; k++) CHECK_EQ(p[k], 0);
+        memset(p, 0xff, size);
+        if (i % 100 == 0) CHECK_EQ(ebb_collect(), 0); /* marked: it must not come back as old */
+        CHECK_EQ(ebb_free(p), 0);
+        CHECK_EQ(ebb_size_of(p), 0);
+        if (i % 100 == 50) kept[i / 100] = ebb_alloc(size);
+    }
+    ebb_stats(&after);
+    CHECK_EQ(after.alloc_objects - before.alloc_objects, 10100);
+    CHECK_EQ(after.freed_objects - before.freed_objects, 10000);
+    ebb_keep_alive(kept);
+}

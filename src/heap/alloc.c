@@ -257,14 +257,28 @@ void *ebb_alloc_data_aligned(size_t size, size_t align) {
 /* --- Asking -------------------------------------------------------------------------------------
  */
 
+static uintptr_t object_base(const span *s, uint32_t index) {
+    return span_start(s) + index * s->stride;
+}
+
+/* It is in the calling thread's run: not taken yet, or given back. */
+static bool object_waits(const span *s, uint32_t index) {
+    const heap_thread *t = ebb__self;
+    const heap_bin *bin = s->bin;
+    if (!t || !bin || s->state != SPAN_SMALL) return false;
+    const slot *slot = &t->slots[bin->number % SLOTS];
+    uintptr_t object = object_base(s, index);
+    return slot->span == s && object >= slot->cursor && object < slot->end;
+}
+
+static bool object_there(const span *s, uintptr_t address, uint32_t *index) {
+    return span_find(s, address, index) && !object_waits(s, *index);
+}
+
 /* The object at or around p: its span and number. */
 static span *object_find(const void *p, uint32_t *index) {
     span *s = ebb__space.base ? ebb__span_at((uintptr_t)p) : NULL;
-    return s && span_find(s, (uintptr_t)p, index) ? s : NULL;
-}
-
-static uintptr_t object_base(const span *s, uint32_t index) {
-    return span_start(s) + index * s->stride;
+    return s && object_there(s, (uintptr_t)p, index) ? s : NULL;
 }
 
 /* What a slot can hold beside the byte that keeps ends apart; a large object's stride is its size.
@@ -292,7 +306,7 @@ enum object_answer { OBJECT_STARTS, OBJECT_INSIDE, OBJECT_NONE };
 
 static enum object_answer object_answer(uintptr_t address, span **found, uint32_t *index) {
     *found = ebb__span_at(address);
-    if (!*found || !span_find(*found, address, index)) return OBJECT_NONE;
+    if (!*found || !object_there(*found, address, index)) return OBJECT_NONE;
     return object_base(*found, *index) == address ? OBJECT_STARTS : OBJECT_INSIDE;
 }
 
@@ -356,7 +370,9 @@ int ebb_free(void *p) {
         ebb__heap_hooks.released(p);
     if (EBB__RARE(span_bit(ebb__space.sampled, span_number(s))))
         ebb__sample_hooks.released((uintptr_t)p);
-    bool freed = s->state == SPAN_SMALL ? ebb__span_free_object(s, index) : large_free(p);
+    bool freed = s->state == SPAN_SMALL
+                     ? ebb__slot_give_back(s, index) || ebb__span_free_object(s, index)
+                     : large_free(p);
     if (!freed) return ebb__misuse(EBB_EDOUBLE, "ebb_free", "%p: released before", p);
     return 0;
 }

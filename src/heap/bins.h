@@ -102,6 +102,10 @@ EBB__SHARED void ebb__slot_release(heap_thread *t, slot *slot);
  * not empty. False: nothing done. */
 EBB__SHARED bool ebb__slot_drop_empty(heap_thread *t, slot *slot);
 
+/* The object that the calling thread took from its run last goes back there, as if it had never
+ * been taken: no lock, no bit. False when it is not that one, or cannot go back now. */
+EBB__SHARED bool ebb__slot_give_back(span *s, uint32_t index);
+
 /* Frees one small object: clears its bit. False when it was free already. */
 EBB__SHARED bool ebb__span_free_object(span *s, uint32_t index);
 

@@ -372,6 +372,32 @@ bool ebb__slot_refill(heap_thread *t, slot *slot, heap_bin *bin) {
 
 /* --- Frees ------------------------------------------------------------------------------------ */
 
+bool ebb__slot_give_back(span *s, uint32_t index) {
+    heap_thread *t = ebb__self;
+    uint64_t stride = s->stride, bit = (uint64_t)1 << (index % 64);
+    uintptr_t p = span_start(s) + index * stride;
+    if (!t || ebb__heap_stressed) return false;
+    ebb__critical_enter();
+    slot *slot = &t->slots[s->bin->number % SLOTS];
+    bool last = slot->span == s && slot->cursor == p + stride && index >= slot->run_start;
+    /* With a mark it would be old already when it is handed out again. */
+    uint64_t marks = atomic_load_explicit(&span_mark_bits(s)[index / 64], memory_order_relaxed);
+    last = last && !marking() && !(marks & bit);
+    if (last) {
+        memset((void *)p, 0, stride);
+        if (slot->limit < slot->end)
+            slot->limit -= stride;
+        else if (sample_cut(t, p, p + stride, stride) == p)
+            slot->limit = p;
+        __atomic_store_n(&slot->cursor, p, __ATOMIC_RELEASE);
+        t->alloc_bytes += stride;
+        t->alloc_objects++;
+        heap_freed(1, stride);
+    }
+    ebb__critical_leave();
+    return last;
+}
+
 bool ebb__span_free_object(span *s, uint32_t index) {
     heap_bin *bin = s->bin;
     _Atomic(uint64_t) *bits = span_alloc_bits(s);
