@@ -203,7 +203,7 @@ int GC_is_disabled(void) {
 /* A heap that may be as small as that collector's: what Ebb comes with is faster, and takes more.
  * EBB_DEBUG=room has the last word. */
 static void settings_room(void) {
-    enum { EBB_ROOM = 16 << 20, ROOM = 4 << 20 };
+    enum { EBB_ROOM = 16 << 20, ROOM = 8 << 20 };
     size_t room = ebb_set_gc_room(ROOM);
     if (room != EBB_ROOM) ebb_set_gc_room(room);
 }
@@ -212,7 +212,7 @@ static void settings_room(void) {
  * collects again. What the user told Ebb himself, by EBB_GC=percent, stands until the program asks
  * for something else. */
 static void settings_pace(void) {
-    enum { EBB_PERCENT = 100, PERCENT_LEAST = 10, DIVISOR = 3 };
+    enum { EBB_PERCENT = 100, PERCENT_LEAST = 33, DIVISOR = 3 };
     static int own; /* the percentage before the first change; 0: there was none */
     GC_word divisor = GC_free_space_divisor ? GC_free_space_divisor : 1;
     int no_automatic = GC__SET(no_automatic);

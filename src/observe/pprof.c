@@ -356,13 +356,14 @@ static void tool_is_missing(const char *named) {
     if (named)
         ebb__warn("profiles have no names: there is no ebb command at EBB_PROFILE=tool=%s", named);
     else
-        ebb__warn("profiles have no names: there is no ebb command %s%sbeside the library or in "
-                  "PATH (EBB_PROFILE=tool=PATH says where it is)",
+        ebb__warn("profiles have no names: there is no ebb command %s%sbeside the library "
+                  "(EBB_PROFILE=tool=PATH says where it is)",
                   TOOL_CONFIGURED ? TOOL_CONFIGURED : "", TOOL_CONFIGURED ? ", " : "");
 }
 
 /* Runs `ebb symbolize`: the one that a setting names or, without one, that was installed with the
- * library, else the one beside it where both were moved, else the one in PATH. */
+ * library, else the one beside it where both were moved. Not what PATH finds: TeX Live has another
+ * command of that name. */
 static enum os_filter_end tool_run(const char *option, const void *input, size_t size,
                                    os_output *output) {
     const uint64_t bound_ns = (uint64_t)20 * 1000000000;
@@ -376,13 +377,11 @@ static enum os_filter_end tool_run(const char *option, const void *input, size_t
     bool look = !named && !ebb__os_secure();
     if (end == FILTER_MISSING && look && ebb__os_program_beside("ebb", beside, sizeof beside))
         end = ebb__os_filter(beside, arguments, input, size, bound_ns, output);
-    if (end == FILTER_MISSING && look)
-        end = ebb__os_filter("ebb", arguments, input, size, bound_ns, output);
     if (end == FILTER_MISSING) tool_is_missing(named);
     return end;
 }
 
-/* Something else may be called ebb. */
+/* Something else may be called ebb, where the setting says so. */
 static bool output_is_compressed(const os_output *o) {
     const unsigned char *bytes = o->bytes;
     return o->size > 18 && bytes[0] == 0x1f && bytes[1] == 0x8b;

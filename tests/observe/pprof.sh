@@ -288,7 +288,7 @@ moved_is_missing() {
         chmod o+w "$moved/bin" && moved_run around && rm "$moved/bin/ebb" && moved_run gone || return
     local which
     for which in open around gone; do
-        says "$moved/made/$which.err" '^ebb: profiles have no names: there is no ebb command .*in PATH' &&
+        says "$moved/made/$which.err" '^ebb: profiles have no names: there is no ebb command .*beside the library' &&
             [ "$(wc -l <"$moved/made/$which.err")" -eq 1 ] &&
             "$ebb" symbolize <"$moved/made/$which.gz" >"$scratch/named.gz" &&
             "$ebb" profile -n 0 "$scratch/named.gz" >"$scratch/out" &&
