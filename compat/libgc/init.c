@@ -23,6 +23,7 @@ static _Atomic bool init_begun, init_done; /* written under init_mutex */
 
 static _Thread_local bool turn_mine __attribute__((tls_model("initial-exec")));
 static bool turn_of_cycle; /* from `stopping` to `stopped`; by the thread that makes them */
+static bool turn_told;     /* the events of its stop were given */
 
 bool gc__in_turn(void) {
     return turn_mine;
@@ -38,6 +39,7 @@ bool gc__is_up(void) {
 static void turn_stopping(void) {
     GC_start_callback_proc start = GC__SET(start_callback);
     turn_mine = turn_of_cycle = true;
+    turn_told = false;
     gc__event(GC_EVENT_START);
     if (start) start();
     gc__toggles_stopping();
@@ -46,13 +48,15 @@ static void turn_stopping(void) {
     turn_mine = false;
 }
 
-/* Other parts of Ebb's ask for the roots too, of a world that stands: they get no events. */
+/* Other parts of Ebb's ask for the roots too, of a world that stands, and a check asks again: they
+ * get no events. */
 static void turn_roots(ebb_marker *marker) {
     ebb_marker *outer = gc__marker;
     bool was_mine = turn_mine;
     turn_mine = true;
     gc__marker = marker;
-    if (turn_of_cycle) {
+    if (turn_of_cycle && !turn_told) {
+        turn_told = true;
         gc__threads_event(GC_EVENT_THREAD_SUSPENDED);
         gc__event(GC_EVENT_POST_STOP_WORLD);
         gc__event(GC_EVENT_MARK_START);
