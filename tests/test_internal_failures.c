@@ -1,7 +1,7 @@
 /* test_internal_failures.c - system calls of the dirty layer, and memory for the collector's lists,
- * that fail while the heap is in use. A cycle then looks at more than it had to, or is full, or in
- * one stop, or is not made at all; but nothing is lost. The library is compiled in, with a seam
- * around the calls. docs/testing.md, "Failures". */
+ * that fail while the heap is in use, and lists of threads that end early. A cycle then looks at
+ * more than it had to, or is full, or in one stop, or is not made at all; but nothing is lost. The
+ * library is compiled in, with a seam around the calls. docs/testing.md, "Failures". */
 #ifndef _GNU_SOURCE
 # define _GNU_SOURCE 1
 #endif
@@ -16,7 +16,7 @@ static struct {
     _Atomic(long) made, at, every; /* fail the at-th; or each at random, one in `every` */
     _Atomic(uint64_t) failed, random;
     int error;
-} calls, maps;
+} calls, maps, lists;
 
 static bool failure_due(long number, long at, long every, _Atomic(uint64_t) *random) {
     if (at) return number == at;
@@ -35,8 +35,14 @@ static bool call_fails(void) {
     return true;
 }
 
+static bool list_ends(void) {
+    long number = atomic_fetch_add(&lists.made, 1) + 1;
+    return failure_due(number, atomic_load(&lists.at), atomic_load(&lists.every), &lists.random);
+}
+
 static bool map_fails(size_t size);
 
+#define EBB__LIST_CALL(call)   (list_ends() ? 0 : (call))
 #define EBB__DIRTY_CALL(call)  (call_fails() ? (__typeof__(call))-1 : (call))
 #define mmap(start, size, ...) (map_fails(size) ? MAP_FAILED : mmap((start), (size), __VA_ARGS__))
 #include "../src/all.c"
@@ -246,6 +252,49 @@ TEST(each_call_after_a_fork_fails_once) {
         CHECK_EQ(waitpid(child, &status, 0), child);
         CHECK_EQ(status, 0);
     }
+    all_is_there();
+}
+
+/* --- Lists of threads that end early ------------------------------------------------------------
+ */
+
+static pthread_barrier_t held;
+
+/* Keeps a chain on the stack alone. */
+static void *holder_body(void *unused) {
+    cell *volatile head = NULL;
+    (void)unused;
+    for (int i = 0; i < LENGTH; i++) head = cell_make(head, 0, 1);
+    test_clear_stack();
+    pthread_barrier_wait(&held);
+    pthread_barrier_wait(&held);
+    size_t length = 0;
+    for (const cell *c = head; c && ebb_size_of(c) >= sizeof *c; c = c->next) length++;
+    CHECK_EQ(length, LENGTH);
+    return NULL;
+}
+
+static void lists_end(long at, long every, int result) {
+    atomic_store(&lists.made, 0);
+    atomic_store(&lists.at, at);
+    atomic_store(&lists.every, every);
+    CHECK_EQ(ebb_collect(), result);
+}
+
+TEST(a_list_of_threads_that_ends_early_hides_nobody) {
+    enum { HOLDERS = 3 };
+    pthread_t holders[HOLDERS];
+    heap_begin("pause=0");
+    pthread_barrier_init(&held, NULL, HOLDERS + 1);
+    for (size_t i = 0; i < HOLDERS; i++)
+        CHECK_EQ(pthread_create(&holders[i], NULL, holder_body, NULL), 0);
+    pthread_barrier_wait(&held);
+    for (long at = 1; at <= 12; at++) lists_end(at, 0, 0);
+    for (int i = 0; i < 20; i++) lists_end(0, 2, 0);
+    lists_end(0, 1, EBB_EBUSY);
+    pthread_barrier_wait(&held);
+    for (size_t i = 0; i < HOLDERS; i++) pthread_join(holders[i], NULL);
+    lists_end(0, 0, 0);
     all_is_there();
 }
 

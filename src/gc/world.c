@@ -1,9 +1,10 @@
 /* world.c - stopping all threads, and letting them go. docs/design.md, "Stopping the world".
  *
- * Threads are listed from the system, again and again until a list names nobody new, and each is
- * sent a signal, whose handler says where its stack is and waits. A thread in a critical section of
- * the heap stops when it leaves that instead. A thread in a bracketed blocking call is not
- * signalled: it left its registers behind, and waits at the end of the bracket if it gets there.
+ * Threads are listed from the system, again and again until a list names everybody and nobody new,
+ * and each is sent a signal, whose handler says where its stack is and waits. A thread in a
+ * critical section of the heap stops when it leaves that instead. A thread in a bracketed blocking
+ * call is not signalled: it left its registers behind, and waits at the end of the bracket if it
+ * gets there.
  *
  *   EMPTY -> WAITING     the stopper, before it sends the signal
  *   WAITING -> CLAIMED   the thread, once, whether in the handler or at the end of a section
@@ -36,6 +37,7 @@ static struct {
     size_t room, count;
     int *tids; /* as listed last */
     size_t tids_room;
+    int there;                           /* how many threads the system counted after that */
     uint64_t since_ns;                   /* when the stop began; the stopper's */
     _Atomic(uint64_t) stops, stopped_ns; /* so far, written by stoppers; relaxed, for counting */
     _Atomic(int) exempt[EXEMPT_MAX];     /* release by the thread, acquire by the stopper */
@@ -104,7 +106,7 @@ static bool table_start(size_t threads) {
 /* Lists the threads into world.tids. Their number, or -1. */
 static int threads_list(void) {
     for (;;) {
-        int n = ebb__os_threads(world.tids, (int)world.tids_room);
+        int n = ebb__os_threads(world.tids, (int)world.tids_room, &world.there);
         if (n < 0) return -1;
         if ((size_t)n <= world.tids_room) return n;
         size_t page = ebb__os_page_size();
@@ -373,6 +375,44 @@ static void world_open(void) {
     parked_release();
 }
 
+/* All that were listed last are there still, and there were no others. Who stopped cannot end. */
+static bool list_whole(int listed, int self) {
+    if (listed != world.there) return false;
+    for (int i = 0; i < listed; i++) {
+        int tid = world.tids[i];
+        if (tid != self && !ebb__world_has(tid) && !ebb__os_stop_send(tid, 0)) return false;
+    }
+    return true;
+}
+
+/* The last list was not whole, or named somebody new. 0: list again. EBB_EBUSY: that has named
+ * nobody new since *since_ns. */
+static int list_short(int added, uint64_t *since_ns) {
+    uint64_t now = ebb__os_now_ns();
+    if (added > 0 || *since_ns == 0) *since_ns = now;
+    if (now - *since_ns < GIVE_UP_NS) return 0;
+    ebb__warn("the system lists other threads than the %d that it counts: no collection",
+              world.there);
+    return EBB_EBUSY;
+}
+
+/* Stops those that are listed, until there are no others. EBB_ENOMEM: the table is full. */
+static int threads_stop(int listed, int self) {
+    uint64_t since_ns = 0;
+    for (;;) {
+        int added = threads_signal(listed, self);
+        /* Those that were signalled read the table until they wait. */
+        int error = stragglers_wait();
+        if (error) return error;
+        if (added < 0) return EBB_ENOMEM;
+        if (added == 0 && list_whole(listed, self)) return 0;
+        error = list_short(added, &since_ns);
+        if (error) return error;
+        listed = threads_list();
+        if (listed < 0) return EBB_EBUSY;
+    }
+}
+
 /* One try: EBB_ENOMEM asks for another with a larger table. */
 static int world_try(int self) {
     int listed = threads_list();
@@ -382,22 +422,9 @@ static int world_try(int self) {
     parked_hold(self);
     ebb__critical_unlock(&ebb__threads_lock);
     atomic_store_explicit(&world.stopping, true, memory_order_release);
-    for (;;) {
-        int added = threads_signal(listed, self);
-        int error =
-            stragglers_wait(); /* those that were signalled read the table until they wait */
-        if (added < 0 && !error) error = EBB_ENOMEM;
-        if (error) {
-            world_open();
-            return error;
-        }
-        if (added == 0) return 0;
-        listed = threads_list();
-        if (listed < 0) {
-            world_open();
-            return EBB_EBUSY;
-        }
-    }
+    int error = threads_stop(listed, self);
+    if (error) world_open();
+    return error;
 }
 
 /* The threads go on. [collector lock] */

@@ -216,7 +216,7 @@ static void claims_sort(memory_claim *claims, size_t count) {
 /* Lists them in memory that is itself claimed, and written before the system is asked. */
 static int claims_take(memory_look *look) {
     enum { OTHERS = 16, THREADS_MORE = 64 };
-    int threads = ebb__os_threads(NULL, 0) + THREADS_MORE;
+    int threads = ebb__os_threads(NULL, 0, NULL) + THREADS_MORE;
     size_t room = ebb__os_owned_each(NULL, NULL) + (size_t)threads + ebb__cycle_segments.count;
     size_t bytes = (room + OTHERS) * sizeof(memory_claim) + (size_t)threads * sizeof(int);
     bytes = round_up(bytes, ebb__os_page_size());
@@ -228,7 +228,7 @@ static int claims_take(memory_look *look) {
     int *tids = (int *)(look->claims + look->claim_room);
     claim_heap(look);
     ebb__os_owned_each(claim_owned, look);
-    int count = ebb__os_threads(tids, threads);
+    int count = ebb__os_threads(tids, threads, NULL);
     claim_stacks(look, tids, count < threads ? count : threads);
     claim_segments(look);
     claims_sort(look->claims, look->claim_count);

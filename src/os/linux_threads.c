@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/auxv.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #if defined(__SANITIZE_THREAD__)
@@ -115,6 +116,11 @@ void ebb__os_cancel_restore(int state) {
 /* --- Lists in /proc -----------------------------------------------------------------------------
  */
 
+/* A seam for tests. */
+#ifndef EBB__LIST_CALL
+# define EBB__LIST_CALL(call) (call)
+#endif
+
 struct linux_dirent {
     uint64_t inode;
     int64_t offset;
@@ -123,13 +129,19 @@ struct linux_dirent {
     char name[];
 };
 
-int ebb__os_threads(int *tids, int max) {
+/* The system counts a directory's subdirectories, here the threads, as links to it. */
+static int threads_of(int fd) {
+    struct stat status;
+    return fstat(fd, &status) == 0 ? (int)status.st_nlink - 2 : EBB_ESYSTEM;
+}
+
+int ebb__os_threads(int *tids, int max, int *there) {
     _Alignas(8) char buffer[4096];
     int count = 0;
     int fd = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return EBB_ESYSTEM;
     long bytes;
-    while ((bytes = syscall(SYS_getdents64, fd, buffer, sizeof buffer)) > 0) {
+    while ((bytes = EBB__LIST_CALL(syscall(SYS_getdents64, fd, buffer, sizeof buffer))) > 0) {
         for (long at = 0; at < bytes;) {
             const struct linux_dirent *entry = (const void *)(buffer + at);
             at += entry->length;
@@ -138,8 +150,9 @@ int ebb__os_threads(int *tids, int max) {
             count++;
         }
     }
+    if (there) *there = threads_of(fd);
     close(fd);
-    return bytes < 0 ? EBB_ESYSTEM : count;
+    return bytes < 0 || (there && *there < 0) ? EBB_ESYSTEM : count;
 }
 
 static const char *proc_field(const char *text, const char *name) {

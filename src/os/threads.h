@@ -18,9 +18,11 @@ EBB__SHARED void ebb__os_at_thread_end(void (*fn)(void *), void *arg);
  * 0 or EBB_ESYSTEM. */
 EBB__SHARED int ebb__os_thread(void *(*fn)(void *), void *arg, int open_signal);
 
-/* The process's threads now: fills tids, returns how many there are (more than max: call again
- * with more room), or a negative code. Calls no allocator. */
-EBB__SHARED int ebb__os_threads(int *tids, int max);
+/* The process's threads now: fills tids, returns how many are listed (more than max: call again
+ * with more room), or a negative code. Calls no allocator. The list ends early where a thread ends
+ * while it is read. *there, if not null, is how many there were just after: if that many are
+ * listed, and all of them are there still (ebb__os_stop_send of signal 0), none is missing. */
+EBB__SHARED int ebb__os_threads(int *tids, int max, int *there);
 
 /* Keeps the calling thread from being cancelled in one of our system calls, and allows it again:
  * takes what the first call returned. */
