@@ -72,7 +72,14 @@ TEST(layouts_without_a_type_have_names) {
     CHECK((uintptr_t)start <= (uintptr_t)p && (uintptr_t)p < (uintptr_t)end);
 }
 
+/* In release builds too: said before the first allocation, which reads it. */
+static void misuse_aborts(void) {
+    setenv("EBB_DEBUG", "misuse=abort", 1);
+    CHECK(ebb_alloc(8) != NULL);
+}
+
 TEST(bad_layouts_are_refused) {
+    misuse_aborts();
     DIES("ebb_layout_bitmap: 2 bits for an object of 8 bytes") {
         ebb_layout_bitmap("", 8, &(uint64_t){3}, 2);
     }
@@ -451,6 +458,7 @@ static void final_other(void *object, void *arg) {
 }
 
 TEST(a_finalizer_is_swapped) {
+    misuse_aborts();
     knot *k = ebb_new(knot);
     ebb_finalization a = {knot_final, &final_count, EBB_ORDER},
                      b = {final_other, k, EBB_ORDER_LAST};
