@@ -56,7 +56,7 @@ static void runs_forget(void) {
         for (int i = 0; i < SLOTS; i++) {
             const slot *slot = &t->slots[i];
             if (!slot->bin || !slot->span) continue;
-            for (uintptr_t at = slot->cursor; at < slot->limit; at += slot->bin->stride)
+            for (uintptr_t at = slot->cursor; at < slot->end; at += slot->bin->stride)
                 span_bit_clear(span_alloc_bits(slot->span), span_index(slot->span, at));
         }
 }
