@@ -101,6 +101,9 @@ EBB__SHARED uint64_t ebb__world_stopped_ns(uint64_t *stops);
 EBB__SHARED stopped_thread *ebb__world_threads(size_t *count);
 EBB__SHARED bool ebb__world_has(int tid);
 
+/* The thread is there, stopped or passed over. [world stopped] */
+EBB__SHARED bool ebb__world_lives(int tid);
+
 /* A thread of the library's own that is never stopped: it touches no object unless told to. */
 EBB__SHARED void ebb__world_exempt(void);
 EBB__SHARED bool ebb__world_exempted(void); /* the calling thread is one */

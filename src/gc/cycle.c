@@ -189,7 +189,7 @@ static bool finish_steps(uintptr_t sp) {
     cycle_record *r = &now.record;
     r->heap_before =
         ebb__cycle.last.live + atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
-    ebb__threads_reap(ebb__world_has);
+    ebb__threads_reap(ebb__world_lives);
     if (ebb__settings.verify) ebb__heap_verify(false);
     bool done = finish_mark(sp);
     atomic_store_explicit(&ebb__heap_marking, false, memory_order_relaxed);

@@ -207,14 +207,20 @@ static void parked_note(stopped_thread *entry, heap_thread *t) {
     entry->parked = t;
 }
 
+/* The record of a thread that called us. [threads lock] */
+static heap_thread *record_of(int tid) {
+    heap_thread *t = ebb__threads;
+    while (t && t->tid != tid) t = t->next;
+    return t;
+}
+
 /* A thread that went into a bracketed call after it was looked at, with the signal blocked
  * (libunwind does that while it waits for the loader's lock), or under ThreadSanitizer, which keeps
  * the signal until the thread comes back. True when it is held there now. */
 static bool parked_since(stopped_thread *entry) {
     uint32_t waiting = STATE_WAITING, parked = PARK_PARKED;
     ebb__critical_lock(&ebb__threads_lock);
-    heap_thread *t = ebb__threads;
-    while (t && t->tid != entry->tid) t = t->next;
+    heap_thread *t = record_of(entry->tid);
     bool held =
         t && atomic_compare_exchange_strong_explicit(&t->parked, &parked, PARK_HELD,
                                                      memory_order_acquire, memory_order_relaxed);
@@ -259,10 +265,9 @@ static void parked_release(void) {
 
 static bool thread_known(int tid) {
     ebb__critical_lock(&ebb__threads_lock);
-    const heap_thread *t = ebb__threads;
-    while (t && t->tid != tid) t = t->next;
+    bool known = record_of(tid) != NULL;
     ebb__critical_unlock(&ebb__threads_lock);
-    return t != NULL;
+    return known;
 }
 
 /* Libraries keep threads of their own that block all signals. One that never called us has no
@@ -460,11 +465,18 @@ stopped_thread *ebb__world_threads(size_t *count) {
     return world.table;
 }
 
-/* One that was passed over may have made itself known since, and waits. */
-bool ebb__world_has(int tid) {
+static bool entry_is(int tid, enum thread_state state) {
     const stopped_thread *t = entry_of(tid);
-    uint32_t state = atomic_load_explicit(&t->state, memory_order_acquire);
-    return t->tid == tid && (state == STATE_STOPPED || state == STATE_PASSED);
+    return t->tid == tid && atomic_load_explicit(&t->state, memory_order_acquire) == state;
+}
+
+bool ebb__world_has(int tid) {
+    return entry_is(tid, STATE_STOPPED);
+}
+
+/* One that was passed over may have made itself known since, and waits. */
+bool ebb__world_lives(int tid) {
+    return entry_is(tid, STATE_STOPPED) || entry_is(tid, STATE_PASSED);
 }
 
 void ebb__world_start(void) {
