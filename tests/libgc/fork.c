@@ -1,29 +1,8 @@
 /* fork.c - a child process goes on with the heap of its parent. */
 #define GC_THREADS
-#include "case.h"
+#include "nodes.h"
 
 #include <pthread.h>
-
-typedef struct node {
-    struct node *next;
-    size_t number;
-} node;
-
-static node *node_list(size_t count) {
-    node *first = NULL;
-    for (size_t i = 0; i < count; i++) {
-        node *n = GC_NEW(node);
-        *n = (node){first, i};
-        first = n;
-    }
-    return first;
-}
-
-static size_t node_count(const node *n) {
-    size_t count = 0;
-    for (; n; n = n->next) count++;
-    return count;
-}
 
 static node *kept;
 static size_t finalized;

@@ -1,6 +1,6 @@
 /* objects.c - allocation of every sort and size: alignment, zeroes, contents, and that what is
  * dropped comes back. */
-#include "case.h"
+#include "nodes.h"
 
 #include <errno.h>
 #include <gc/gc_inline.h>
@@ -109,28 +109,6 @@ BARE_CASE(init_twice) {
 }
 
 /* --- Kept and dropped ----------------------------------------------------------------------- */
-
-typedef struct node {
-    struct node *next;
-    size_t number;
-    size_t check;
-} node;
-
-static node *node_list(size_t count) {
-    node *first = NULL;
-    for (size_t i = 0; i < count; i++) {
-        node *n = GC_NEW(node);
-        *n = (node){first, i, ~i};
-        first = n;
-    }
-    return first;
-}
-
-static size_t node_count(const node *n) {
-    size_t count = 0;
-    for (; n && n->check == ~n->number; n = n->next) count++;
-    return count;
-}
 
 CASE(list_survives) {
     node *list = node_list(60000);

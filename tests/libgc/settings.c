@@ -23,9 +23,8 @@
       sizeof values / sizeof *values);                                      \
  } while (0)
 
-BARE_CASE(before_it_begins) {
-    ROUND_TRIP(int, find_leak, 0);
-    ROUND_TRIP(int, all_interior_pointers, 1);
+/* Those that are variables too, and those that are not. */
+static void variables_round_trip(void) {
     ROUND_TRIP(int, finalize_on_demand, 1, 0);
     ROUND_TRIP(int, java_finalization, 0, 1);
     ROUND_TRIP(int, dont_expand, 1, 0);
@@ -36,12 +35,22 @@ BARE_CASE(before_it_begins) {
     ROUND_TRIP(GC_word, max_retries, 5, 0);
     ROUND_TRIP(int, dont_precollect, 1, 0);
     ROUND_TRIP(unsigned long, time_limit, 7, GC_TIME_UNLIMITED);
-    ROUND_TRIP(int, manual_vdb_allowed, 1, 0);
-    ROUND_TRIP(int, pages_executable, 0);
+}
+
+static void others_round_trip(void) {
     ROUND_TRIP(int, rate, 3, 10);
     ROUND_TRIP(int, max_prior_attempts, 2, 1);
     ROUND_TRIP(int, disable_automatic_collection, 1, 0);
     ROUND_TRIP(int, force_unmap_on_gcollect, 1, 0);
+}
+
+BARE_CASE(before_it_begins) {
+    ROUND_TRIP(int, find_leak, 0);
+    ROUND_TRIP(int, all_interior_pointers, 1);
+    variables_round_trip();
+    ROUND_TRIP(int, manual_vdb_allowed, 1, 0);
+    ROUND_TRIP(int, pages_executable, 0);
+    others_round_trip();
     GC_set_suspend_signal(SIGUSR1);
     GC_set_thr_restart_signal(SIGUSR2);
     differs("the signal that stops threads is EBB_GC=signal's", "%d %d", GC_get_suspend_signal(),
@@ -52,20 +61,8 @@ BARE_CASE(before_it_begins) {
 }
 
 CASE(after_it_began) {
-    ROUND_TRIP(int, finalize_on_demand, 1, 0);
-    ROUND_TRIP(int, java_finalization, 0, 1);
-    ROUND_TRIP(int, dont_expand, 1, 0);
-    ROUND_TRIP(int, full_freq, 3, 19);
-    ROUND_TRIP(GC_word, non_gc_bytes, 1000, 0);
-    ROUND_TRIP(int, no_dls, 1, 0);
-    ROUND_TRIP(GC_word, free_space_divisor, 1, 2, 10);
-    ROUND_TRIP(GC_word, max_retries, 5, 0);
-    ROUND_TRIP(int, dont_precollect, 1, 0);
-    ROUND_TRIP(unsigned long, time_limit, 7, GC_TIME_UNLIMITED);
-    ROUND_TRIP(int, rate, 3, 10);
-    ROUND_TRIP(int, max_prior_attempts, 2, 1);
-    ROUND_TRIP(int, disable_automatic_collection, 1, 0);
-    ROUND_TRIP(int, force_unmap_on_gcollect, 1, 0);
+    variables_round_trip();
+    others_round_trip();
     ROUND_TRIP(size_t, min_bytes_allocd, 100000, 1);
     ROUND_TRIP(GC_word, allocd_bytes_per_finalizer, 100, 0);
     GC_reachable_here(GC_malloc(10));

@@ -2,7 +2,7 @@
  * arguments and their results refer to; blocking, the lock, registration. */
 #define _GNU_SOURCE
 #define GC_THREADS
-#include "case.h"
+#include "nodes.h"
 
 #include <dlfcn.h>
 #include <gc/gc_inline.h>
@@ -12,27 +12,6 @@
 #include <time.h>
 
 enum { THREADS = 8 };
-
-typedef struct node {
-    struct node *next;
-    size_t number, check;
-} node;
-
-static node *node_list(size_t count) {
-    node *first = NULL;
-    for (size_t i = 0; i < count; i++) {
-        node *n = GC_NEW(node);
-        *n = (node){first, i, ~i};
-        first = n;
-    }
-    return first;
-}
-
-static size_t node_count(const node *n) {
-    size_t count = 0;
-    for (; n && n->check == ~n->number; n = n->next) count++;
-    return count;
-}
 
 static void churn(size_t times) {
     for (size_t i = 0; i < times; i++) memset(GC_malloc_atomic(i % 100 + 16), 0xFF, i % 100 + 16);

@@ -15,13 +15,11 @@ mkdir -p "$scratch/runtime"
 export XDG_RUNTIME_DIR=$scratch/runtime
 unset EBB_DEBUG EBB_GC EBB_PROFILE
 
-if [ ! -e "$compat/libgc.so.1" ]; then
-    skip "guile" "built without compat/libgc (EBB_LIBGC)"
-    count "nothing to look at" true
-    count_end
-    exit
-elif ! command -v guile >/dev/null; then
-    skip "guile" "not installed (guile-3.0)"
+missing=
+[ -e "$compat/libgc.so.1" ] || missing="built without compat/libgc (EBB_LIBGC)"
+command -v guile >/dev/null || missing="not installed (guile-3.0)"
+if [ -n "$missing" ]; then
+    skip "guile" "$missing"
     count "nothing to look at" true
     count_end
     exit
