@@ -100,14 +100,13 @@ static __attribute__((noreturn, cold)) void check_fail(const check *c, const che
 
 static void check_push(check *c, uintptr_t object) {
     if ((c->depth + 1) * sizeof(uintptr_t) > c->stack_bytes) {
-        uintptr_t *grown = ebb__os_map(2 * c->stack_bytes, OS_METADATA);
-        if (!grown) {
+        uintptr_t *larger =
+            ebb__os_enlarge(c->stack, c->stack_bytes, c->stack_bytes, 2 * c->stack_bytes);
+        if (!larger) {
             c->short_of_memory = true;
             return;
         }
-        memcpy(grown, c->stack, c->stack_bytes);
-        ebb__os_unmap(c->stack, c->stack_bytes, OS_METADATA);
-        c->stack = grown;
+        c->stack = larger;
         c->stack_bytes *= 2;
     }
     c->stack[c->depth++] = object;

@@ -279,23 +279,20 @@ int ebb_set_gc_percent(int percent) {
     return before;
 }
 
-size_t ebb_set_gc_room(size_t bytes) {
-    if (!ebb__heap_start()) return 0;
+static size_t pace_change(_Atomic(size_t) *setting, size_t bytes) {
     ebb__os_lock(&ebb__collector_lock);
-    size_t before = atomic_exchange_explicit(&ebb__settings.room_bytes, max_size(bytes, KIB),
-                                             memory_order_relaxed);
+    size_t before = atomic_exchange_explicit(setting, bytes, memory_order_relaxed);
     ebb__pace_set(ebb__cycle.last.live);
     ebb__os_unlock(&ebb__collector_lock);
     return before;
 }
 
+size_t ebb_set_gc_room(size_t bytes) {
+    return ebb__heap_start() ? pace_change(&ebb__settings.room_bytes, max_size(bytes, KIB)) : 0;
+}
+
 size_t ebb_set_memory_limit(size_t bytes) {
-    if (!ebb__heap_start()) return SIZE_MAX;
-    ebb__os_lock(&ebb__collector_lock);
-    size_t before = atomic_exchange_explicit(&ebb__space_limit, bytes, memory_order_relaxed);
-    ebb__pace_set(ebb__cycle.last.live);
-    ebb__os_unlock(&ebb__collector_lock);
-    return before;
+    return ebb__heap_start() ? pace_change(&ebb__space_limit, bytes) : SIZE_MAX;
 }
 
 void ebb_set_limit_handler(ebb_limit_handler handler, void *arg) {

@@ -29,15 +29,12 @@ static int root_store(uintptr_t start, uintptr_t end, int kind) {
     if (roots_count == roots_room) {
         size_t bytes = max_size(2 * roots_room * sizeof *roots_items, 16 * KIB);
         bytes = round_up(bytes, ebb__os_page_size());
-        registered_root *grown = ebb__os_map(bytes, OS_METADATA);
-        if (!grown) return EBB_ENOMEM;
-        if (roots_items) {
-            memcpy(grown, roots_items, roots_count * sizeof *grown);
-            ebb__os_unmap(roots_items, round_up(roots_room * sizeof *grown, ebb__os_page_size()),
-                          OS_METADATA);
-        }
-        roots_items = grown;
-        roots_room = bytes / sizeof *grown;
+        size_t old = round_up(roots_room * sizeof *roots_items, ebb__os_page_size());
+        registered_root *larger =
+            ebb__os_enlarge(roots_items, old, roots_count * sizeof *roots_items, bytes);
+        if (!larger) return EBB_ENOMEM;
+        roots_items = larger;
+        roots_room = bytes / sizeof *roots_items;
     }
     roots_items[roots_count++] = (registered_root){start, end, kind};
     return 0;
@@ -100,13 +97,10 @@ static bool root_take(root_set *roots, uintptr_t start, uintptr_t end, bool stac
 static bool root_say(root_set *roots, enum root_origin origin, int tid) {
     if (roots->note_count == roots->note_room) {
         size_t bytes = max_size(2 * roots->note_room * sizeof(root_note), 16 * KIB);
-        root_note *grown = ebb__os_map(bytes, OS_METADATA);
-        if (!grown) return false;
-        if (roots->notes) {
-            memcpy(grown, roots->notes, roots->note_count * sizeof(root_note));
-            ebb__os_unmap(roots->notes, roots->note_room * sizeof(root_note), OS_METADATA);
-        }
-        roots->notes = grown;
+        root_note *larger = ebb__os_enlarge(roots->notes, roots->note_room * sizeof(root_note),
+                                            roots->note_count * sizeof(root_note), bytes);
+        if (!larger) return false;
+        roots->notes = larger;
         roots->note_room = bytes / sizeof(root_note);
     }
     roots->notes[roots->note_count++] =

@@ -52,13 +52,9 @@ bool ebb_is_marked(const void *p) {
     return !ebb__mark_is_dead((uintptr_t)p);
 }
 
-static size_t traced_size(const span *s) {
-    return s->state == SPAN_SMALL ? s->stride - 1 : s->stride;
-}
-
 static void traced_call(const span *s, uintptr_t object, ebb_marker *marker) {
     const struct ebb__layout *l = s->bin->layout;
-    l->tracer((void *)object, traced_size(s), marker, l->env);
+    l->tracer((void *)object, span_room(s), marker, l->env);
 }
 
 void ebb__traced_visit(const span *s, uintptr_t object, void (*visit)(uintptr_t word, void *arg),
@@ -75,13 +71,10 @@ void ebb__traced_fields(const span *s, uintptr_t object, bool itself) {
 
 static bool traced_grow(void) {
     size_t room = max_size(2 * traced_room, 8192);
-    uintptr_t *grown = ebb__os_map(room * sizeof *grown, OS_METADATA);
-    if (!grown) return false;
-    if (traced_items) {
-        memcpy(grown, traced_items, traced_count * sizeof *grown);
-        ebb__os_unmap(traced_items, traced_room * sizeof *grown, OS_METADATA);
-    }
-    traced_items = grown;
+    uintptr_t *larger = ebb__os_enlarge(traced_items, traced_room * sizeof(uintptr_t),
+                                        traced_count * sizeof(uintptr_t), room * sizeof(uintptr_t));
+    if (!larger) return false;
+    traced_items = larger;
     traced_room = room;
     return true;
 }
@@ -148,16 +141,17 @@ void ebb__runtime_stopping(void) {
     if (r && r->stopping) r->stopping();
 }
 
-void ebb__runtime_roots(void) {
+static void runtime_roots(ebb_marker marker) {
     const ebb_runtime *r = runtime_get();
-    ebb_marker marker = {.kind = MARK_HELD};
     if (r && r->roots) r->roots(&marker);
 }
 
+void ebb__runtime_roots(void) {
+    runtime_roots((ebb_marker){.kind = MARK_HELD});
+}
+
 void ebb__runtime_visit(void (*visit)(uintptr_t word, void *arg), void *arg) {
-    const ebb_runtime *r = runtime_get();
-    ebb_marker marker = {.kind = MARK_VISIT, .visit = visit, .arg = arg};
-    if (r && r->roots) r->roots(&marker);
+    runtime_roots((ebb_marker){.kind = MARK_VISIT, .visit = visit, .arg = arg});
 }
 
 void ebb__runtime_marked(bool finalizers) {
@@ -259,12 +253,6 @@ ebb_layout *ebb_layout_bitmap(const char *name, size_t size, const uint64_t *bit
     ebb_layout *layout = ebb__layout_make(name ? name : "", size, list, EBB__USE_OBJECT);
     ebb__os_unmap(list, bytes, OS_METADATA);
     return layout;
-}
-
-ebb_layout *ebb_layout_of(const void *p) {
-    uint32_t index;
-    const span *s = ebb__space.base ? ebb__span_at((uintptr_t)p) : NULL;
-    return s && span_find(s, (uintptr_t)p, &index) ? s->bin->layout : NULL;
 }
 
 int ebb_heap_bounds(const void **start, const void **end) {

@@ -171,7 +171,7 @@ static void *alloc_started(ebb__layout *layout, size_t size, size_t align) {
     uint32_t class = size <= SMALL_MAX ? class_of(size, align) : CLASS_MAX;
     heap_bin *bin = bin_of(layout, class);
     if (!bin) return NULL;
-    return class < CLASS_MAX ? alloc_slow(bin) : alloc_large(bin, size, align);
+    return class < CLASS_MAX ? alloc_refilled(bin) : alloc_large(bin, size, align);
 }
 
 /* Out of line, so that the fast path has no registers to save. */
@@ -281,22 +281,22 @@ static span *object_find(const void *p, uint32_t *index) {
     return s && object_there(s, (uintptr_t)p, index) ? s : NULL;
 }
 
-/* What a slot can hold beside the byte that keeps ends apart; a large object's stride is its size.
- */
-static size_t object_room(const span *s) {
-    return s->state == SPAN_SMALL ? s->stride - 1 : s->stride;
-}
-
 size_t ebb_size_of(const void *p) {
     uint32_t index;
     const span *s = object_find(p, &index);
-    return s ? object_room(s) : 0;
+    return s ? span_room(s) : 0;
 }
 
 void *ebb_base_of(const void *p) {
     uint32_t index;
     const span *s = object_find(p, &index);
     return s ? (void *)object_base(s, index) : NULL;
+}
+
+ebb_layout *ebb_layout_of(const void *p) {
+    uint32_t index;
+    const span *s = object_find(p, &index);
+    return s ? s->bin->layout : NULL;
 }
 
 /* --- Releasing and resizing ---------------------------------------------------------------------
@@ -333,7 +333,7 @@ static int object_at(const char *call, void *p, span **found, uint32_t *index) {
         return ebb__misuse(EBB_EDOUBLE, call, "%p: released before, or never allocated", p);
     uintptr_t base = object_base(*found, *index);
     return ebb__misuse(EBB_ENOTBASE, call, "%p points %zu bytes into the object at %p of %zu", p,
-                       (size_t)(address - base), (void *)base, object_room(*found));
+                       (size_t)(address - base), (void *)base, span_room(*found));
 }
 
 /* False when somebody else released it first. */
@@ -416,7 +416,7 @@ void *ebb_resize(void *p, size_t size) {
     uint32_t index;
     if (!p) return ebb_alloc(size);
     if (object_at("ebb_resize", p, &s, &index) != 0 || !ebb__thread_start()) return NULL;
-    size_t room = object_room(s);
+    size_t room = span_room(s);
     if (s->state == SPAN_LARGE && size > SMALL_MAX && size <= ebb__space.zone_bytes) {
         int error = errno;
         bool fits =
@@ -455,7 +455,7 @@ void ebb__heap_each(enum ebb__use use, void (*visit)(void *start, size_t size, v
         for (uint32_t w = 0; w * 64 < s->count; w++)
             for (uint64_t live = span_live_bits(s, w); live; live &= live - 1) {
                 uint32_t index = w * 64 + (uint32_t)__builtin_ctzll(live);
-                visit((void *)object_base(s, index), object_room(s), arg);
+                visit((void *)object_base(s, index), span_room(s), arg);
             }
     }
 }

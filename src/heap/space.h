@@ -137,6 +137,12 @@ EBB__INLINE uintptr_t span_start(const span *s) {
     return page_address(s->first_page);
 }
 
+/* What an object of it can hold: a slot, beside the byte that keeps ends apart; a large object's
+ * stride is its size. */
+EBB__INLINE size_t span_room(const span *s) {
+    return s->state == SPAN_SMALL ? s->stride - 1 : s->stride;
+}
+
 EBB__INLINE uintptr_t span_end(const span *s) {
     return page_address(s->first_page + s->pages);
 }

@@ -67,6 +67,14 @@ void ebb__os_unmap(void *start, size_t size, enum os_class class) {
     atomic_fetch_sub_explicit(&ebb__os_mapped[class], size, memory_order_relaxed);
 }
 
+void *ebb__os_enlarge(void *old, size_t old_bytes, size_t used, size_t bytes) {
+    void *larger = ebb__os_map(bytes, OS_METADATA);
+    if (!larger || !old) return larger;
+    memcpy(larger, old, used);
+    ebb__os_unmap(old, old_bytes, OS_METADATA);
+    return larger;
+}
+
 void *ebb__os_reserve(size_t size, size_t align) {
     size_t slack = align > ebb__os_page_size() ? align : 0;
     char *p =

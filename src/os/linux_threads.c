@@ -322,16 +322,13 @@ bool ebb__os_on_alternate_stack(os_range *stack) {
 bool ebb__os_ranges_add(os_ranges *list, uintptr_t start, uintptr_t end) {
     if (list->count == list->room) {
         size_t bytes = max_size(2 * list->room * sizeof(os_range), 16 * KIB);
-        os_range *grown = ebb__os_map(bytes, OS_METADATA);
-        if (!grown) {
+        os_range *larger = ebb__os_enlarge(list->items, list->room * sizeof(os_range),
+                                           list->count * sizeof(os_range), bytes);
+        if (!larger) {
             list->failed = true;
             return false;
         }
-        if (list->items) {
-            memcpy(grown, list->items, list->count * sizeof(os_range));
-            ebb__os_unmap(list->items, list->room * sizeof(os_range), OS_METADATA);
-        }
-        list->items = grown;
+        list->items = larger;
         list->room = bytes / sizeof(os_range);
     }
     list->items[list->count++] = (os_range){start, end};

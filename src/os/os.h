@@ -21,6 +21,10 @@ EBB__SHARED size_t ebb__os_page_size(void);
 EBB__SHARED void *ebb__os_map(size_t size, enum os_class class);
 EBB__SHARED void ebb__os_unmap(void *start, size_t size, enum os_class class);
 
+/* Metadata of `bytes` in place of what was mapped at old, or null: its first `used` bytes are
+ * copied, and its old_bytes unmapped. Null without memory: all is as it was. */
+EBB__SHARED void *ebb__os_enlarge(void *old, size_t old_bytes, size_t used, size_t bytes);
+
 /* Address space without memory, aligned to align; commit makes part of it usable (zeroed).
  * A reservation is for ever. */
 EBB__SHARED void *ebb__os_reserve(size_t size, size_t align);
