@@ -26,9 +26,10 @@ static struct {
     size_t room, used;  /* used counts removed ones too */
     final_entry *queue; /* due, oldest first: [head, tail) */
     size_t queue_head, queue_tail, queue_room;
-    final_entry running;    /* being called now: a root */
-    int runner;             /* tid of who calls it; 0 nobody */
-    _Atomic(uint32_t) turn; /* changes when a call ends: others wait on it */
+    final_entry running;       /* being called now: a root */
+    const heap_thread *runner; /* who calls it; null: nobody */
+    unsigned waiting;          /* threads that wait for its end */
+    _Atomic(uint32_t) turn;    /* changes when a call ends: they wait on it */
 } final;
 
 /* --- The table [lock, or world stopped] ------------------------------------------------------ */
@@ -111,7 +112,7 @@ static int finalizer_change(const char *call, void *object, const ebb_finalizati
         entry_remove((uintptr_t)object);
     ebb__critical_unlock(&ebb__final_lock);
     ebb_keep_alive(object);
-    if (f->fn && !error) ebb__service_need();
+    if (f->fn && !error) ebb__service_notice();
     return error;
 }
 
@@ -163,18 +164,22 @@ size_t ebb__finalizers_due(void) {
 /* Takes the oldest into final.running. False when there is none; or, unless it is to wait, when one
  * is being called. */
 static bool queue_take(bool wait) {
+    const heap_thread *self = ebb__thread_start();
+    if (!self) return false;
     ebb__critical_lock(&ebb__final_lock);
-    while (wait && final.runner != 0 && final.runner != ebb__os_tid()) {
+    while (wait && final.runner && final.runner != self) {
         uint32_t turn = atomic_load_explicit(&final.turn, memory_order_acquire);
+        final.waiting++;
         ebb__critical_unlock(&ebb__final_lock);
         ebb__os_wait(&final.turn, turn, UINT64_MAX);
         ebb__critical_lock(&ebb__final_lock);
+        final.waiting--;
     }
-    bool any = final.runner == 0 && final.queue_head < final.queue_tail;
+    bool any = !final.runner && final.queue_head < final.queue_tail;
     if (any) {
         final.running = final.queue[final.queue_head];
         final.queue[final.queue_head++] = (final_entry){0};
-        final.runner = ebb__os_tid();
+        final.runner = self;
     }
     ebb__critical_unlock(&ebb__final_lock);
     return any;
@@ -183,10 +188,11 @@ static bool queue_take(bool wait) {
 static void running_done(void) {
     ebb__critical_lock(&ebb__final_lock);
     final.running = (final_entry){0};
-    final.runner = 0;
+    final.runner = NULL;
     atomic_fetch_add_explicit(&final.turn, 1, memory_order_release);
+    bool waiting = final.waiting > 0;
     ebb__critical_unlock(&ebb__final_lock);
-    ebb__os_wake(&final.turn, true);
+    if (waiting) ebb__os_wake(&final.turn, true);
 }
 
 static void running_call(void) {
@@ -224,8 +230,9 @@ size_t ebb_finalizers_run(void) {
 
 /* After a fork the thread that ran a finalizer may be gone; its call is lost with it. */
 void ebb__finalizers_forked(void) {
-    if (final.runner != 0) final.running = (final_entry){0};
-    final.runner = 0;
+    if (final.runner) final.running = (final_entry){0};
+    final.runner = NULL;
+    final.waiting = 0;
 }
 
 /* --- In the stop

@@ -15,7 +15,8 @@
 
 static struct {
     _Atomic(uint32_t) started; /* 0 or 1; changed by need and in a forked child */
-    _Atomic(uint32_t) work;    /* bumped by need; the thread waits on it */
+    _Atomic(uint32_t) work;    /* bumped by need and wake; the thread waits on it */
+    _Atomic(uint32_t) resting; /* it will not look within a second; seq_cst with work, see notice */
     uint64_t cycles;           /* the thread's own, as is what follows: as of the last tick */
     size_t claimed;
     unsigned quiet_ticks;
@@ -94,6 +95,7 @@ static void *service_thread(void *unused) {
             soon = true;
         }
         uint64_t now = ebb__os_now_ns(), until = soon ? look_ns : look_ns + QUIET_NS;
+        atomic_store_explicit(&service.resting, !soon, memory_order_seq_cst);
         ebb__os_forget_registers();
         ebb_blocking_begin();
         ebb__os_wait(&service.work, work, until > now ? until - now : 0);
@@ -121,14 +123,26 @@ void ebb__service_wake(void) {
     ebb__os_wake(&service.work, false);
 }
 
-void ebb__service_need(void) {
+static void service_start(void) {
     uint32_t none = 0;
-    ebb__service_wake();
     if (!atomic_compare_exchange_strong_explicit(&service.started, &none, 1, memory_order_acq_rel,
                                                  memory_order_relaxed))
         return;
     if (ebb__os_thread(service_thread, NULL, ebb__settings.signal) != 0)
         atomic_store_explicit(&service.started, 0, memory_order_release);
+}
+
+void ebb__service_need(void) {
+    ebb__service_wake();
+    service_start();
+}
+
+/* Its store of resting and its wait on work, our addition and our load: one sees the other. */
+void ebb__service_notice(void) {
+    atomic_fetch_add_explicit(&service.work, 1, memory_order_seq_cst);
+    if (atomic_load_explicit(&service.resting, memory_order_seq_cst))
+        ebb__os_wake(&service.work, false);
+    if (!atomic_load_explicit(&service.started, memory_order_relaxed)) service_start();
 }
 
 void ebb__service_forked(void) {
