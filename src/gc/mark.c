@@ -590,16 +590,16 @@ void ebb__mark_totals(mark_totals *totals) {
     totals->objects = atomic_exchange_explicit(&pool.done_objects, 0, memory_order_relaxed);
 }
 
+/* Through memory that is not searched: what a copy on a stack refers to would be kept. */
 void ebb__mark_hints(uintptr_t start, uintptr_t end) {
-    uintptr_t words[512];
-    while (start < end) {
-        size_t got = ebb__os_peek(words, start, min_size(sizeof words, end - start));
+    enum { COPY = 128 * 1024 };
+    static uintptr_t *words; /* the owner's */
+    if (!words) words = ebb__os_map(COPY, OS_METADATA);
+    for (size_t got = COPY; words && got == COPY && start < end; start += COPY) {
+        got = ebb__os_peek(words, start, min_size(COPY, end - start));
         roots_scan(&mark_local, (uintptr_t)words,
                    (uintptr_t)words + round_down(got, sizeof *words));
-        if (got < sizeof words) break;
-        start += sizeof words;
     }
-    explicit_bzero(words, sizeof words); /* or our own stack would keep what they refer to */
 }
 
 static void marks_clear_part(unsigned part, unsigned parts) {
