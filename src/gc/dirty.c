@@ -11,12 +11,14 @@
  * A span is armed when it is first found to hold something that survives, not when it is made: the
  * first write to an armed page costs a microsecond, and most young objects die unarmed. Always is a
  * page armed before what stands on it is looked at: a write is then either seen by the look, or
- * noted. */
+ * noted. Ranges also hold spans that are not armed, so that there are few: their pages stay as they
+ * are, for most of them are young, and would only cost the program a fault each. */
 #include "collector.h"
 #include "../os/dirty.h"
 
 enum { RANGES_MOST = 2048, WALK_STEP = 2048 };
 #define RANGE_GAP  ((uintptr_t)256 * 1024)
+#define ARM_GAP    ((uintptr_t)16 * 1024) /* four faults cost about what another call does */
 #define LOOK_PIECE ((uintptr_t)64 * 1024 * 1024)
 
 static struct {
@@ -84,6 +86,54 @@ static bool range_arm(uintptr_t start, uintptr_t end) {
     return dirty.mode == DIRTY_ALL || ebb__os_dirty_arm(start, end) == 0;
 }
 
+static bool armed_at(uintptr_t address, uintptr_t *end) {
+    const span *s = ebb__span_at(address);
+    *end = s ? span_end(s) : round_down(address, PAGE) + PAGE;
+    return s && __atomic_load_n(&s->armed, __ATOMIC_ACQUIRE);
+}
+
+/* What was written of armed spans within a range: from the first page to the last, where no more
+ * than ARM_GAP was written between them that is not of an armed one. */
+typedef struct written_runs {
+    os_range run;
+    uintptr_t other; /* bytes written since its end */
+    size_t *pages;
+    int error;
+} written_runs;
+
+static void written_end(written_runs *w) {
+    os_range r = w->run;
+    if (r.end && ebb__os_dirty_harvest(r.start, r.end, changed_add, w->pages) != 0)
+        w->error = EBB_ESYSTEM;
+    w->run = (os_range){0, 0};
+}
+
+static void written_harvest(uintptr_t start, uintptr_t end, void *runs) {
+    written_runs *w = runs;
+    for (uintptr_t at = start, next; at < end; at = next) {
+        bool armed = armed_at(at, &next);
+        next = min_size(next, end);
+        w->other = armed ? 0 : w->other + (next - at);
+        if (w->other > ARM_GAP) written_end(w);
+        if (armed) w->run = (os_range){w->run.end ? w->run.start : at, next};
+    }
+}
+
+static int small_harvest(os_range r, size_t *pages) {
+    written_runs w = {.pages = pages};
+    int error = ebb__os_dirty_peek(r.start, r.end, written_harvest, &w);
+    written_end(&w);
+    return error ? error : w.error;
+}
+
+static void written_add(uintptr_t start, uintptr_t end, void *pages) {
+    for (uintptr_t at = start, next; at < end; at = next) {
+        bool armed = armed_at(at, &next);
+        next = min_size(next, end);
+        if (armed) changed_add_locked(at, next, pages);
+    }
+}
+
 /* One piece of an armed range: in the stop only looked at, for arming again makes the other
  * processors forget addresses; what is found then is found again by the next cycle. */
 static void piece_look(os_range r, bool large, bool last, size_t *pages) {
@@ -92,9 +142,9 @@ static void piece_look(os_range r, bool large, bool last, size_t *pages) {
     int error = EBB_ESYSTEM;
     if (dirty.mode == DIRTY_KERNEL)
         error = last && large ? ebb__os_dirty_peek_sparse(r.start, r.end, visit, pages)
-                : last        ? ebb__os_dirty_peek(r.start, r.end, visit, pages)
+                : last        ? ebb__os_dirty_peek(r.start, r.end, written_add, pages)
                 : large       ? ebb__os_dirty_harvest_sparse(r.start, r.end, visit, pages)
-                              : ebb__os_dirty_harvest(r.start, r.end, visit, pages);
+                              : small_harvest(r, pages);
     if (error == 0) return;
     *pages = before;
     visit(r.start, r.end, pages);
@@ -218,32 +268,40 @@ void ebb__dirty_expose(span *s, bool beside) {
 /* --- The walk over all spans, in steps under the zone's lock ------------------------------------
  */
 
-/* Lists the spans that are to be armed: all small ones that no thread allocates from, or those that
- * are armed already. Large ones are armed when they are marked. */
-static uint32_t walk_step(uint32_t page, bool all) {
+enum walk { WALK_ARMED, WALK_OLD, WALK_ALL };
+
+/* Of small spans that no thread allocates from, when all are about to be armed anew: those that
+ * held what survived, for it may again. Large ones are armed when they are marked. */
+static bool span_to_arm(const span *s, enum walk walk) {
+    if (s->state != SPAN_SMALL || s->owned) return false;
+    return walk == WALK_ALL || s->armed || span_bit(ebb__space.exposed, span_number(s));
+}
+
+static uint32_t walk_step(uint32_t page, enum walk walk) {
     const zone *z = &ebb__space.zones[ZONE_SCAN];
     for (int i = 0; i < WALK_STEP && page < z->used_pages; i++) {
         span *s = span_at(
             atomic_load_explicit(&ebb__space.span_of[z->first_page + page], memory_order_relaxed));
         uintptr_t start = span_start(s), end = span_end(s);
-        bool wanted = all ? s->state == SPAN_SMALL && !s->owned : s->armed;
-        if (s->state < SPAN_SMALL) wanted = false;
-        if (all) s->armed = 0;
-        bool large = s->state == SPAN_LARGE;
-        if (wanted)
-            range_append(large ? &dirty.large : &dirty.armed, start, end, large ? 0 : RANGE_GAP);
+        bool large = s->state == SPAN_LARGE, anew = walk != WALK_ARMED;
+        bool wanted = anew ? span_to_arm(s, walk) : s->armed && s->state >= SPAN_SMALL;
+        if (anew) s->armed = 0;
+        if (wanted && large)
+            range_append(&dirty.large, start, end, 0);
+        else if (wanted)
+            range_append(&dirty.armed, start, end, anew ? ARM_GAP : RANGE_GAP);
         page += s->pages;
     }
     return page;
 }
 
-static void armed_rebuild(bool all) {
+static void armed_rebuild(enum walk walk) {
     zone *z = &ebb__space.zones[ZONE_SCAN];
     os_ranges_clear(&dirty.armed);
     os_ranges_clear(&dirty.large);
     for (uint32_t page = 0; page < z->used_pages;) {
         ebb__critical_lock(&z->lock);
-        page = walk_step(page, all);
+        page = walk_step(page, walk);
         ebb__critical_unlock(&z->lock);
     }
     dirty.joined = dirty.large.count;
@@ -254,17 +312,18 @@ static void armed_rebuild(bool all) {
 
 bool ebb__dirty_arm_all(void) {
     uint32_t words = (ebb__space.span_count + 63) / 64;
+    bool first = dirty.armed.count + dirty.large.count == 0;
+    if (dirty.mode != DIRTY_OFF) armed_rebuild(first ? WALK_ALL : WALK_OLD);
     for (uint32_t w = 0; w < words; w++)
         atomic_store_explicit(&ebb__space.exposed[w], 0, memory_order_relaxed);
     if (dirty.mode == DIRTY_OFF) return true;
-    armed_rebuild(true);
     os_ranges_clear(&dirty.changed);
     os_ranges list = dirty.armed;
     dirty.armed.count = 0;
     for (size_t i = 0; i < list.count; i++) {
         os_range r = list.items[i];
         if (!range_arm(r.start, r.end)) continue;
-        dirty.armed.items[dirty.armed.count++] = r;
+        range_append(&dirty.armed, r.start, r.end, RANGE_GAP); /* never more than were there */
         armed_set(r, false);
     }
     ebb__oracle_note_all(&dirty.armed);
@@ -312,7 +371,7 @@ static void large_prune(void) {
 size_t ebb__dirty_look(bool last) {
     os_ranges_clear(&dirty.changed);
     large_prune();
-    if (!last && dirty.armed.count + dirty.large.count > RANGES_MOST) armed_rebuild(false);
+    if (!last && dirty.armed.count + dirty.large.count > RANGES_MOST) armed_rebuild(WALK_ARMED);
     if (!last) {
         size_t pages = ranges_look(&dirty.armed, false) + ranges_look(&dirty.large, true);
         ebb__yield_point(1);
