@@ -12,12 +12,12 @@
 #include "collector.h"
 
 static struct {
-    _Atomic(size_t) waste;      /* see limit_waste; SIZE_MAX: not known; relaxed */
-    _Atomic(size_t) begun_at;   /* claimed when this cycle began; relaxed */
-    _Atomic(size_t) closing_at; /* claimed by then at most: see ebb__pace_close; relaxed */
-    _Atomic(uint64_t) expected; /* bytes that it will mark; relaxed */
-    uint64_t marked[2];         /* bytes that the last minor and full one marked [owner] */
-    size_t claimed_beside[2];   /* bytes that were claimed while they did [owner] */
+    _Atomic(size_t) waste;             /* see limit_waste; SIZE_MAX: not known; relaxed */
+    _Atomic(size_t) begun_at;          /* claimed when this cycle began; relaxed */
+    _Atomic(size_t) closing_at;        /* claimed by then at most: see ebb__pace_close; relaxed */
+    _Atomic(uint64_t) expected;        /* bytes that it will mark; relaxed */
+    uint64_t marked[2];                /* bytes that the last minor and full one marked [owner] */
+    _Atomic(size_t) claimed_beside[2]; /* bytes that were claimed while they did; relaxed */
     _Atomic(uint64_t) assist_ns, wait_ns; /* relaxed */
     double yield_first; /* part of what was claimed that the first minor cycle after a full one
                          * found dead; 0: there was none yet [owner] */
@@ -76,8 +76,10 @@ void ebb__pace_set(size_t live) {
     size_t room = parts.percent < 0 ? SIZE_MAX / 2 : max_size(parts.by_percent, parts.by_least);
     bool bounded = parts.percent >= 0 || parts.by_limit != SIZE_MAX;
     room = min_size(room, parts.by_limit);
-    /* As much as the last cycles claimed beside, and half again, is kept for the next one. */
-    size_t beside = max_size(pace.claimed_beside[0], pace.claimed_beside[1]);
+    /* As much as was claimed beside the last one of its kind, and half again, is kept for the next.
+     */
+    size_t beside =
+        atomic_load_explicit(&pace.claimed_beside[ebb__pace_full()], memory_order_relaxed);
     size_t reserve = min_size(max_size(beside + beside / 2, room / 8), room / 4 * 3);
     if (!ebb__dirty_in_force()) reserve = 0;
     atomic_store_explicit(&ebb__cycle.goal, bounded ? live + room : SIZE_MAX, memory_order_relaxed);
@@ -146,7 +148,8 @@ void ebb__pace_end(cycle_record *r) {
     if (claimed > room)
         ebb__cycle.goal_passed_max = max_size(ebb__cycle.goal_passed_max, claimed - room);
     pace.marked[r->full] = marked;
-    pace.claimed_beside[r->full] = r->beside && claimed > begun ? claimed - begun : 0;
+    atomic_store_explicit(&pace.claimed_beside[r->full],
+                          r->beside && claimed > begun ? claimed - begun : 0, memory_order_relaxed);
     yield_note(r, marked, claimed, room);
     if (!r->full) r->live += ebb__cycle.marked;
     ebb__cycle.marked = r->live;
