@@ -22,8 +22,9 @@ static pthread_mutex_t init_mutex = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 static _Atomic bool init_begun, init_done; /* written under init_mutex */
 
 static _Thread_local bool turn_mine __attribute__((tls_model("initial-exec")));
-static bool turn_of_cycle; /* from `stopping` to `stopped`; by the thread that makes them */
-static bool turn_told;     /* the events of its stop were given */
+static bool
+    turn_of_cycle;     /* from `stopping` to the end of marking; by the thread that makes them */
+static bool turn_told; /* the events of its stop were given */
 
 bool gc__in_turn(void) {
     return turn_mine;
@@ -76,12 +77,13 @@ static void turn_marked(bool finalizers) {
         gc__event(GC_EVENT_MARK_END);
         gc__event(GC_EVENT_PRE_START_WORLD);
         gc__threads_event(GC_EVENT_THREAD_UNSUSPENDED);
+        gc__threads_marked();
+        turn_of_cycle = false; /* not after the stop: the next cycle's may have begun then */
     }
     turn_mine = gc__knows_marks = false;
 }
 
 static void turn_stopped(size_t due) {
-    turn_of_cycle = false;
     gc__threads_stopped();
     gc__report_stopped();
     gc__event(GC_EVENT_POST_START_WORLD);

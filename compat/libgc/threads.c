@@ -311,21 +311,40 @@ static char *thread_switched_bottom(void) {
 
 /* Ebb is told of the stack that this thread runs on; of those that nobody runs on the program's
  * GC_push_other_roots takes care. From here on it is searched, so what called us is in it. By the
- * thread that makes the cycle. */
-static void *thread_stack_told;
+ * thread that makes the cycle; another one may be telling of the next when it is over. */
+static struct {
+    pthread_mutex_t mutex;
+    void *start;    /* what was told; null: nothing */
+    unsigned turns; /* also read in the stop */
+} told = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+static _Thread_local unsigned told_ended __attribute__((tls_model("initial-exec")));
+
+static void told_forget(void) {
+    if (told.start) ebb_root_remove(told.start);
+    told.start = NULL;
+}
 
 __attribute__((noinline)) void gc__threads_stopping(void) {
     enum { MOST_BYTES = 1 << 28 };
     char *here = __builtin_frame_address(0), *bottom = thread_switched_bottom();
-    gc__threads_stopped();
-    if (!bottom || bottom <= here || bottom - here > MOST_BYTES) return;
     char *start = (char *)((uintptr_t)here | 1); /* odd: see roots.c */
-    if (ebb_stack_add(start, (size_t)(bottom - start)) == 0) thread_stack_told = start;
+    bool switched = bottom > here && bottom - here <= MOST_BYTES;
+    pthread_mutex_lock(&told.mutex);
+    told.turns++;
+    told_forget();
+    if (switched && ebb_stack_add(start, (size_t)(bottom - start)) == 0) told.start = start;
+    pthread_mutex_unlock(&told.mutex);
+}
+
+void gc__threads_marked(void) {
+    told_ended = told.turns;
 }
 
 void gc__threads_stopped(void) {
-    if (thread_stack_told) ebb_root_remove(thread_stack_told);
-    thread_stack_told = NULL;
+    pthread_mutex_lock(&told.mutex);
+    if (told_ended == told.turns) told_forget();
+    pthread_mutex_unlock(&told.mutex);
 }
 
 /* Where a signal is taken on a stack of its own is known to the system. */
@@ -361,6 +380,8 @@ static void fork_child(void) {
     if (call_mine) call_mine->next = NULL;
     t->is_known = false; /* it is the first thread of its process now, whatever it was */
     thread_mine();
+    /* Not taken before, for who has it may be needed to end the cycle that Ebb waits for then. */
+    pthread_mutex_init(&told.mutex, NULL);
     fork_parent();
 }
 

@@ -65,6 +65,7 @@ extern pthread_mutex_t gc__roots_mutex;
 
 void gc__threads_init(void);
 void gc__threads_stopping(void);
+void gc__threads_marked(void); /* at the end of the marking, in the stop */
 void gc__threads_stopped(void);
 
 /* Tells the program of every registered thread but this. In the stop. */
