@@ -4,6 +4,7 @@
 #include <ebb/gc.h>
 #include <ebb/heap.h>
 #include <ebb/stats.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -616,6 +617,65 @@ TEST(a_hundred_threads) {
     for (size_t i = 0; i < MANY; i++) sleeper_end(&s[i], threads[i]);
     probe_collect();
     CHECK(probe_living(0, MANY) <= PROBE_STALE);
+}
+
+/* --- The library's own threads -------------------------------------------------------------- */
+
+/* What a tool may do that wraps thread creation: each thread takes a lock of the tool's first. */
+typedef struct beginning {
+    void *(*fn)(void *);
+    void *arg;
+} beginning;
+
+static pthread_mutex_t tool_lock = PTHREAD_MUTEX_INITIALIZER;
+static atomic_bool tool_wraps;
+static atomic_int tool_waiting;
+
+static void *tool_body(void *arg) {
+    beginning b = *(beginning *)arg;
+    free(arg);
+    atomic_fetch_add(&tool_waiting, 1);
+    pthread_mutex_lock(&tool_lock);
+    pthread_mutex_unlock(&tool_lock);
+    return b.fn(b.arg);
+}
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *), void *arg) {
+    int (*create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+    *(void **)&create = dlsym(RTLD_NEXT, "pthread_create");
+    if (!atomic_load(&tool_wraps)) return create(thread, attr, fn, arg);
+    beginning *b = malloc(sizeof *b);
+    *b = (beginning){fn, arg};
+    return create(thread, attr, tool_body, b);
+}
+
+static void *tool_holder(void *gate) {
+    char go;
+    pthread_mutex_lock(&tool_lock);
+    atomic_fetch_add(&tool_waiting, 1);
+    pipe_read(*(int *)gate, &go, 1);
+    pthread_mutex_unlock(&tool_lock);
+    return NULL;
+}
+
+/* The collector's thread begins while a thread that is stopped has the lock. */
+TEST(a_tool_holds_up_threads_of_ours) {
+    int gate[2];
+    pthread_t holder;
+    CHECK_EQ(pipe(gate), 0);
+    void *volatile kept = ebb_alloc_data((size_t)32 << 20);
+    CHECK_EQ(ebb_collect(), 0); /* makes the markers, which a collection waits for */
+    CHECK_EQ(pthread_create(&holder, NULL, tool_holder, &gate[0]), 0);
+    while (atomic_load(&tool_waiting) == 0) usleep(1000);
+    atomic_store(&tool_wraps, true);
+    for (int i = 0; i < 100000 && atomic_load(&tool_waiting) == 1; i++)
+        CHECK(ebb_alloc_data(4096) != NULL);
+    if (atomic_load(&tool_waiting) == 1) SKIP("the collector has no thread of its own here");
+    for (int i = 0; i < 3; i++) CHECK_EQ(ebb_collect(), 0);
+    pipe_write(gate[1], "e", 1);
+    CHECK_EQ(pthread_join(holder, NULL), 0);
+    for (int i = 0; i < 3; i++) CHECK_EQ(ebb_collect(), 0);
+    CHECK(kept != NULL);
 }
 
 /* --- Strangers ------------------------------------------------------------------------------ */

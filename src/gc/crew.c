@@ -45,7 +45,8 @@ void ebb__crew_start(void) {
     if (!ebb__os_trylock(&crew_lock)) return;
     uint32_t have = atomic_load_explicit(&crew.threads, memory_order_acquire);
     while (have + 1 < (uint32_t)ebb__settings.markers) {
-        if (ebb__os_thread(crew_thread, (void *)(uintptr_t)(have + 1), 0) != 0) break;
+        if (ebb__os_thread(crew_thread, (void *)(uintptr_t)(have + 1), ebb__settings.signal) != 0)
+            break;
         while (atomic_load_explicit(&crew.threads, memory_order_acquire) == have)
             ebb__os_wait(&crew.threads, have, 1000000);
         have++;

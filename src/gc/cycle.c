@@ -581,7 +581,7 @@ void ebb__cycle_ask(uint64_t made) {
     if (!atomic_compare_exchange_strong_explicit(&background.started, &none, 1,
                                                  memory_order_acq_rel, memory_order_relaxed))
         return;
-    if (ebb__os_thread(background_thread, NULL, 0) != 0)
+    if (ebb__os_thread(background_thread, NULL, ebb__settings.signal) != 0)
         atomic_store_explicit(&background.started, 0, memory_order_release);
 }
 

@@ -55,7 +55,9 @@ static void exempt_add(int tid) {
     ebb__fail("ebb", "too many threads of its own");
 }
 
+/* Blocked first: a signal that is on its way would stop a thread that is waited for already. */
 void ebb__world_exempt(void) {
+    ebb__os_signal_block(ebb__settings.signal);
     exempt_add(ebb__os_tid());
 }
 

@@ -90,7 +90,7 @@ int ebb__os_thread(void *(*fn)(void *), void *arg, int open_signal) {
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attributes, 512 * KIB);
     sigfillset(&mask);
-    if (open_signal) sigdelset(&mask, open_signal);
+    sigdelset(&mask, open_signal);
     int error = thread_create(&attributes, &mask, fn, arg);
     /* Static thread-local storage of the program's may be larger than that. */
     if (error) {
@@ -265,6 +265,13 @@ bool ebb__os_signals_late(void) {
 
 bool ebb__os_stop_send(int tid, int signal) {
     return syscall(SYS_tgkill, getpid(), tid, signal) == 0 || errno != ESRCH;
+}
+
+void ebb__os_signal_block(int signal) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, signal);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
 __attribute__((noinline)) void ebb__os_with_registers(void (*fn)(uintptr_t sp, void *arg),

@@ -14,8 +14,8 @@ EBB__SHARED uintptr_t ebb__os_main_stack(void);
 /* Has fn(arg) called when the calling thread ends; the last call of a thread counts. */
 EBB__SHARED void ebb__os_at_thread_end(void (*fn)(void *), void *arg);
 
-/* Starts a detached thread of the library's own, all signals blocked but open_signal (0: none).
- * 0 or EBB_ESYSTEM. */
+/* Starts a detached thread of the library's own, all signals blocked but open_signal: before fn it
+ * may have to wait, in a tool's code, for what a stopped thread has. 0 or EBB_ESYSTEM. */
 EBB__SHARED int ebb__os_thread(void *(*fn)(void *), void *arg, int open_signal);
 
 /* The process's threads now: fills tids, returns how many are listed (more than max: call again
@@ -46,6 +46,7 @@ EBB__SHARED int ebb__os_signal_install(int signal, void (*handler)(int signal));
 /* Whether a signal does not reach a thread that waits in the C library: under ThreadSanitizer. */
 EBB__SHARED bool ebb__os_signals_late(void);
 EBB__SHARED bool ebb__os_stop_send(int tid, int signal); /* false: the thread is gone */
+EBB__SHARED void ebb__os_signal_block(int signal);       /* for the calling thread, for good */
 
 /* Why a thread does not stop: it is gone or a zombie, it is ThreadSanitizer's and runs nothing of
  * the program, it blocks the signal, or none of these is known. */
