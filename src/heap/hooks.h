@@ -32,8 +32,11 @@ EBB__SHARED extern const struct heap_hooks ebb__heap_hooks;
 /* Bytes claimed since the last cycle; relaxed, a pacing estimate. Set by the collector. */
 EBB__SHARED extern _Atomic(size_t) ebb__heap_claimed;
 
-/* Objects and bytes freed since the start, by the sweep and by ebb_free; relaxed. */
+/* Freed since the start, but for what went back to a run; relaxed. */
 EBB__SHARED extern _Atomic(uint64_t) ebb__heap_freed_bytes, ebb__heap_freed_objects;
+
+/* All that was freed since the start, by the sweep and by ebb_free. */
+EBB__SHARED void ebb__heap_freed(uint64_t *bytes, uint64_t *objects);
 
 EBB__INLINE void heap_freed(uint64_t objects, uint64_t bytes) {
     atomic_fetch_add_explicit(&ebb__heap_freed_objects, objects, memory_order_relaxed);

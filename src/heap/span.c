@@ -372,6 +372,12 @@ bool ebb__slot_refill(heap_thread *t, slot *slot, heap_bin *bin) {
 
 /* --- Frees ------------------------------------------------------------------------------------ */
 
+/* To a count that one thread alone adds to. */
+static inline void own_add(_Atomic(uint64_t) *count, uint64_t more) {
+    uint64_t before = atomic_load_explicit(count, memory_order_relaxed);
+    atomic_store_explicit(count, before + more, memory_order_relaxed);
+}
+
 bool ebb__slot_give_back(span *s, uint32_t index) {
     heap_thread *t = ebb__self;
     uint64_t stride = s->stride, bit = (uint64_t)1 << (index % 64);
@@ -392,7 +398,8 @@ bool ebb__slot_give_back(span *s, uint32_t index) {
         __atomic_store_n(&slot->cursor, p, __ATOMIC_RELEASE);
         t->alloc_bytes += stride;
         t->alloc_objects++;
-        heap_freed(1, stride);
+        own_add(&t->given_bytes, stride);
+        own_add(&t->given_objects, 1);
     }
     ebb__critical_leave();
     return last;

@@ -1,6 +1,7 @@
 /* thread.c - thread records: made on a thread's first allocation, given back when it ends.
  * docs/design.md, "Threads". */
 #include "bins.h"
+#include "hooks.h"
 #include "../os/threads.h"
 
 _Thread_local heap_thread *ebb__self;
@@ -73,6 +74,17 @@ void ebb__threads_reap(bool (*alive)(int tid)) {
     ebb__critical_unlock(&ebb__threads_lock);
     for (heap_thread *t = ebb__threads; t; t = t->next)
         if (t->tid != 0 && t != ebb__self && !alive(t->tid)) thread_release(t);
+}
+
+void ebb__heap_freed(uint64_t *bytes, uint64_t *objects) {
+    *bytes = atomic_load_explicit(&ebb__heap_freed_bytes, memory_order_relaxed);
+    *objects = atomic_load_explicit(&ebb__heap_freed_objects, memory_order_relaxed);
+    ebb__critical_lock(&ebb__threads_lock);
+    for (heap_thread *t = ebb__threads; t; t = t->next) {
+        *bytes += atomic_load_explicit(&t->given_bytes, memory_order_relaxed);
+        *objects += atomic_load_explicit(&t->given_objects, memory_order_relaxed);
+    }
+    ebb__critical_unlock(&ebb__threads_lock);
 }
 
 void ebb__threads_forked(void) {

@@ -65,8 +65,7 @@ static void stats_zones(struct ebb_stats *out) {
 
 static void stats_collector(struct ebb_stats *out) {
     const cycle_state *c = &ebb__cycle;
-    out->freed_bytes = atomic_load_explicit(&ebb__heap_freed_bytes, memory_order_relaxed);
-    out->freed_objects = atomic_load_explicit(&ebb__heap_freed_objects, memory_order_relaxed);
+    ebb__heap_freed(&out->freed_bytes, &out->freed_objects);
     out->returned_total = atomic_load_explicit(&ebb__pages_returned_total, memory_order_relaxed);
     out->cycles = c->cycles;
     out->cycles_forced = c->forced;
