@@ -313,6 +313,31 @@ TEST(fork_amid_threads_with_stress) {
     MODES_PASS("fork_amid_threads_at_work", "stress=1999,verify=1", NULL);
 }
 
+/* All that these make is garbage: of a few in a span, so that they change spans often. */
+static void *fork_filling_body(void *arg) {
+    while (!atomic_load(&fork_end)) CHECK(ebb_alloc_data(7000) != NULL);
+    return arg;
+}
+
+static void fork_child_without_theirs(void) {
+    struct ebb_stats s;
+    for (int i = 0; i < 2; i++) CHECK_EQ(ebb_collect(), 0);
+    ebb_stats(&s);
+    if (s.heap_used > 64 << 10)
+        test_fail(__FILE__, __LINE__, "%zu bytes are used", (size_t)s.heap_used);
+}
+
+/* Nor of a span that one of them was about to change. */
+TEST(a_child_keeps_nothing_of_others) {
+    pthread_t threads[3];
+    for (size_t i = 0; i < 3; i++)
+        CHECK_EQ(pthread_create(&threads[i], NULL, fork_filling_body, NULL), 0);
+    for (size_t i = 0; i < 40 * test_scale(); i++)
+        CHECK_EQ(child_run(fork_child_without_theirs), 0);
+    atomic_store(&fork_end, true);
+    for (size_t i = 0; i < 3; i++) CHECK_EQ(pthread_join(threads[i], NULL), 0);
+}
+
 static void *forking_body(void *arg) {
     for (int i = 0; i < 10; i++) CHECK_EQ(child_run(fork_child), 0);
     return arg;

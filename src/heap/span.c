@@ -97,6 +97,7 @@ static void partial_remove(heap_bin *bin, span *s) {
 
 /* --- Spans ------------------------------------------------------------------------------------ */
 
+/* [bin lock] */
 static span *small_span_new(heap_bin *bin, slot *owner) {
     enum zone_id zone = bin->layout->kind == LAYOUT_DATA ? ZONE_DATA : ZONE_SCAN;
     bool fresh;
@@ -114,6 +115,7 @@ static span *small_span_new(heap_bin *bin, slot *owner) {
     s->listed = false;
     ebb__yield_point(64);
     ebb__pages_publish(s, SPAN_SMALL);
+    bin->span_count++;
     return s;
 }
 
@@ -201,8 +203,10 @@ void ebb__slot_sweep(slot *slot) {
     span_clean(slot->span, from, to, &kept);
 }
 
-/* A span for a slot of the bin: one with room, or a new one. In a critical section. */
-static span *bin_take(heap_bin *bin, slot *owner) {
+/* Gives the slot a span of the bin, one with room or a new one. Whose a span is changes under the
+ * lock together with whose the slot is, or a fork between the two would leave the child a span that
+ * is owned for ever and never swept. In a critical section. */
+static bool bin_take(heap_bin *bin, slot *slot) {
     ebb__os_lock(bin->lock);
     span *s = bin->partial ? span_at(bin->partial) : NULL;
     if (s) {
@@ -212,25 +216,24 @@ static span *bin_take(heap_bin *bin, slot *owner) {
         ebb__yield_point(64);
         span_touch(s);
         s->owned = true;
-        s->owner = owner;
+        s->owner = slot;
+    } else {
+        s = small_span_new(bin, slot);
     }
+    slot->span = s;
     ebb__os_unlock(bin->lock);
-    if (s) return s;
-    s = small_span_new(bin, owner);
-    if (s) {
-        ebb__os_lock(bin->lock);
-        bin->span_count++;
-        ebb__os_unlock(bin->lock);
-    }
-    return s;
+    return s != NULL;
 }
 
-/* The owner lets go of a span; it is listed if it has room. In a critical section. */
-static void bin_put(heap_bin *bin, span *s) {
+/* The slot lets go of its span, which is listed if it has room. In a critical section. */
+static void bin_put(slot *slot) {
+    heap_bin *bin = slot->bin;
+    span *s = slot->span;
     ebb__os_lock(bin->lock);
     s->owned = false;
     if (bits_find(span_alloc_bits(s), search_get(s), s->count, false) < s->count)
         partial_add(bin, s);
+    slot->span = NULL;
     ebb__os_unlock(bin->lock);
 }
 
@@ -322,8 +325,7 @@ bool ebb__slot_drop_empty(heap_thread *t, slot *slot) {
     heap_bin *bin = slot->bin;
     ebb__critical_enter();
     run_undo(t, slot);
-    slot->span = NULL;
-    bin_put(bin, s);
+    bin_put(slot);
     if (bits_count(span_alloc_bits(s), s->count) == 0) {
         ebb__os_lock(bin->lock);
         partial_remove(bin, s);
@@ -343,9 +345,7 @@ static void slot_empty(slot *slot) {
 void ebb__slot_release(heap_thread *t, slot *slot) {
     if (slot->bin && slot->span) {
         run_undo(t, slot);
-        span *held = slot->span;
-        slot->span = NULL; /* first: a fork may copy us between the two */
-        bin_put(slot->bin, held);
+        bin_put(slot);
     }
     slot_empty(slot);
 }
@@ -358,11 +358,8 @@ bool ebb__slot_refill(heap_thread *t, slot *slot, heap_bin *bin) {
     }
     bool found = slot->span && run_claim(t, slot, slot->span);
     while (!found) {
-        span *full = slot->span;
-        slot->span = NULL;
-        if (full) bin_put(bin, full);
-        slot->span = bin_take(bin, slot);
-        if (!slot->span) break;
+        if (slot->span) bin_put(slot);
+        if (!bin_take(bin, slot)) break;
         found = run_claim(t, slot, slot->span);
     }
     if (!found) slot_empty(slot);
