@@ -212,13 +212,20 @@ static const span *sample_span(const sample_entry *e, uint32_t *index) {
     return span_start(s) + *index * s->stride == e->object ? s : NULL;
 }
 
+static void bucket_lives(profile_bucket *b) {
+    uint32_t cycle = (uint32_t)samples.cycle.number;
+    if (b->live_cycle != cycle) b->live = 0;
+    b->live_cycle = cycle;
+    b->live++;
+}
+
 static void sample_test(sample_entry *e) {
     uint32_t index;
     const span *s = sample_span(e, &index);
     bool live = s && span_live_bits(s, index / 64) >> (index % 64) & 1;
     e->state = live ? SAMPLE_LIVE : SAMPLE_DEAD;
     if (!live) return;
-    bucket_at(e->bucket)->live++;
+    bucket_lives(bucket_at(e->bucket));
     span_bit_set(ebb__space.sampled, span_number(s));
     if (ebb__settings.verify && s->stride != bucket_at(e->bucket)->size)
         ebb__fail("verify", "the sample of %p is of %zu bytes, the object of %zu",
@@ -257,8 +264,6 @@ void ebb__profile_marked(const cycle_record *r) {
                                     .goal_bytes = r->goal,
                                     .footprint_bytes = ebb__space_footprint(),
                                     .full = r->full};
-    uint32_t buckets = bucket_count(&ebb__sites);
-    for (uint32_t i = 1; i < buckets; i++) bucket_at(i)->live = 0;
     if (samples.count == 0) return;
     memset((void *)ebb__space.sampled, 0, round_up(spans, 64) / 8);
     samples_test();
@@ -301,9 +306,13 @@ size_t ebb__profile_bytes(void) {
 /* --- Copies ------------------------------------------------------------------------------------
  */
 
+static profile_bucket *copy_buckets(profile_copy *copy) {
+    return (profile_bucket *)(void *)copy->sites.buckets.bytes;
+}
+
 /* No cycle has said what lives: what was not freed does. */
 static void copy_count(profile_copy *copy) {
-    profile_bucket *buckets = (profile_bucket *)(void *)copy->sites.buckets.bytes;
+    profile_bucket *buckets = copy_buckets(copy);
     for (size_t i = 0; i < samples.room; i++)
         if (samples.entries[i].object) buckets[samples.entries[i].bucket].live++;
 }
@@ -326,9 +335,14 @@ bool ebb__profile_copy(profile_copy *copy) {
     copy_take(copy);
     ebb__critical_unlock(&ebb__sample_lock);
     const profile_sites *s = &copy->sites;
-    if (!s->pcs.failed && !s->sites.failed && !s->buckets.failed) return true;
-    ebb__profile_copy_free(copy);
-    return false;
+    if (s->pcs.failed || s->sites.failed || s->buckets.failed) {
+        ebb__profile_copy_free(copy);
+        return false;
+    }
+    profile_bucket *buckets = copy_buckets(copy);
+    for (uint32_t i = 1; i < bucket_count(s); i++)
+        if (buckets[i].live_cycle != (uint32_t)copy->cycle.number) buckets[i].live = 0;
+    return true;
 }
 
 void ebb__profile_copy_free(profile_copy *copy) {

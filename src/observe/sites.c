@@ -91,7 +91,7 @@ static uint32_t site_add(const uintptr_t *pcs, unsigned count, uint32_t hash) {
     if (!sites_reserve(&sites_by_stack, &s->sites, sizeof(profile_site)) ||
         !ebb__buffer_reserve(&s->pcs, count * sizeof *pcs))
         return 0;
-    profile_site site = {hash, (uint32_t)(s->pcs.used / sizeof *pcs), count};
+    profile_site site = {hash, (uint32_t)(s->pcs.used / sizeof *pcs), count, 0};
     uint32_t number = site_count(s);
     ebb__buffer_add(&s->pcs, pcs, count * sizeof *pcs);
     ebb__buffer_add(&s->sites, &site, sizeof site);
@@ -119,22 +119,41 @@ uint32_t ebb__site_of(const uintptr_t *pcs, unsigned count) {
     return number ? number : SITE_UNKNOWN;
 }
 
-uint32_t ebb__bucket_of(uint32_t site, size_t size, bool growth) {
-    const uintptr_t key[] = {site, size, growth};
-    uint32_t hash = hash_words(key, 3);
-    site_table *t = &sites_buckets;
+static uint32_t *site_latest(uint32_t site) {
+    return &((profile_site *)(void *)ebb__sites.sites.bytes)[site].bucket;
+}
+
+static bool bucket_is(uint32_t number, uint32_t site, size_t size, bool growth) {
+    const profile_bucket *b = bucket_at(number);
+    return b->site == site && b->size == size && b->growth == growth;
+}
+
+static uint32_t bucket_find(uint32_t hash, uint32_t site, size_t size, bool growth) {
+    const site_table *t = &sites_buckets;
     for (size_t at = hash; t->room; at++) {
         const site_entry *e = &t->entries[at & (t->room - 1)];
         if (e->number == 0) break;
-        const profile_bucket *b = bucket_at(e->number);
-        if (b->site == site && b->size == size && b->growth == growth) return e->number;
+        if (bucket_is(e->number, site, size, growth)) return e->number;
     }
+    return 0;
+}
+
+static uint32_t bucket_add(uint32_t hash, uint32_t site, size_t size, bool growth) {
     profile_bucket bucket = {.size = size, .site = site, .growth = growth};
     meta_buffer *records = &ebb__sites.buckets;
-    if (!sites_reserve(t, records, sizeof bucket)) return 0;
+    if (!sites_reserve(&sites_buckets, records, sizeof bucket)) return 0;
     uint32_t number = bucket_count(&ebb__sites);
     ebb__buffer_add(records, &bucket, sizeof bucket);
-    return sites_number(t, hash, number);
+    return sites_number(&sites_buckets, hash, number);
+}
+
+uint32_t ebb__bucket_of(uint32_t site, size_t size, bool growth) {
+    const uintptr_t key[] = {site, size, growth};
+    uint32_t none = 0, *latest = site < site_count(&ebb__sites) ? site_latest(site) : &none;
+    if (*latest && bucket_is(*latest, site, size, growth)) return *latest;
+    uint32_t hash = hash_words(key, 3), number = bucket_find(hash, site, size, growth);
+    if (number == 0) number = bucket_add(hash, site, size, growth);
+    return *latest = number;
 }
 
 void ebb__sites_forget(void) {

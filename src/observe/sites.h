@@ -14,6 +14,7 @@ enum { SITE_UNKNOWN = 1, SITE_DEPTH = 64 };
 
 typedef struct profile_site {
     uint32_t hash, first, count; /* pcs[first, first + count) */
+    uint32_t bucket;             /* the one asked for last, or 0: most sites have one size */
 } profile_site;
 
 /* Numbers of samples, not of objects: see ebb__sample_weight. */
@@ -22,7 +23,8 @@ typedef struct profile_bucket {
     uint32_t site;
     bool growth;     /* bytes of objects that are counted elsewhere */
     uint64_t allocs; /* since the start */
-    uint64_t live;   /* as of the last cycle; kept by profile.c */
+    uint32_t live;   /* as of live_cycle, a cycle's number; later ones found none. profile.c's */
+    uint32_t live_cycle;
 } profile_bucket;
 
 /* 0 is no site and no bucket. */
