@@ -5,7 +5,8 @@
  * Each thread does all of this.
  *
  *     gcbench_SIDE --depth 16 --threads 2
- *     gcbench_ebb --watch …        only whether the heap keeps its goal */
+ *     gcbench_ebb --watch …        only whether the heap keeps its goal
+ *     gcbench_ebb --pairs 100 …    only what samples cost: see pairs.h */
 #include PEER_HEADER
 #include "depth.h"
 

@@ -23,7 +23,8 @@ function median(row, side,    n, i, j, value, sorted) {
 }
 
 function shown(value) {
-    return sprintf(value >= 100 ? "%.0f" : value >= 10 ? "%.1f" : "%.2f", value)
+    return sprintf(value >= 100 ? "%.0f" : value >= 10 ? "%.1f" : value >= 2 ? "%.2f" : "%.3f",
+                   value)
 }
 
 function shown_ratio(value) {
@@ -57,7 +58,7 @@ BEGIN {
     aim("1 thread, s$", "^trees$", "libgc", 0.5)
     aim("1 thread, peak MiB$", "^trees$", "libgc", 1)
     aim(", s$", "^(trees|gcbench)$", "stw", 1.1)
-    aim(", s$", "^(trees|gcbench)$", "unsampled", 1.01)
+    aim(", sampled by unsampled$", "^trees$", "", 1.01)
     aim(", p99 stop ms$", "^(trees|gcbench)$", "", 2)
     aim("nodes, build s$", "^live$", "glibc", 1.5)
     aim(", iterations/s$", "^live$", "libgc", 10, -1)

@@ -3,7 +3,8 @@
  * sides that free by hand walk each tree once more to free it. Each thread does all of this.
  *
  *     trees_SIDE --depth 21 --threads 2
- *     trees_ebb --watch …          only whether the heap keeps its goal */
+ *     trees_ebb --watch …          only whether the heap keeps its goal
+ *     trees_ebb --pairs 100 …      only what samples cost: see pairs.h */
 #include PEER_HEADER
 #include "depth.h"
 
