@@ -520,6 +520,18 @@ EBB_TYPE(ring, ptr(next));
 
 static atomic_bool coming_end;
 
+static void ring_make_and_check(void) {
+    ring *first = NULL;
+    for (size_t i = 0; i < 3000; i++) {
+        ring *l = ebb_new(ring);
+        *l = (ring){first, i};
+        first = l;
+    }
+    size_t count = 0;
+    for (const ring *l = first; l; l = l->next) CHECK_EQ(l->number, 2999 - count++);
+    CHECK_EQ(count, 3000);
+}
+
 /* As threads begin: with all signals blocked, for some time, and then known. */
 static void *coming_body(void *arg) {
     uint64_t state = test_seed() + (uintptr_t)arg;
@@ -530,15 +542,7 @@ static void *coming_body(void *arg) {
     bool known = test_random_below(&state, 2);
     if (known) CHECK(ebb_alloc(16) != NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    ring *first = NULL;
-    for (size_t i = 0; i < 3000; i++) {
-        ring *l = ebb_new(ring);
-        *l = (ring){first, i};
-        first = l;
-    }
-    size_t count = 0;
-    for (const ring *l = first; l; l = l->next) CHECK_EQ(l->number, 2999 - count++);
-    CHECK_EQ(count, 3000);
+    ring_make_and_check();
     return NULL;
 }
 
@@ -557,6 +561,38 @@ TEST(threads_that_come_are_searched) {
             CHECK_EQ(pthread_create(&threads[i], NULL, coming_body, (void *)(round * 8 + i)), 0);
         for (size_t i = 0; i < 8; i++) CHECK_EQ(pthread_join(threads[i], NULL), 0);
     }
+    atomic_store(&coming_end, true);
+    CHECK_EQ(pthread_join(collector, NULL), 0);
+    CHECK(ebb_cycles() > 10);
+}
+
+static void *born_body(void *before) {
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+    ring_make_and_check();
+    return NULL;
+}
+
+/* Never known, with all signals blocked: it goes on in a stop, and makes threads. */
+static void *bearing_body(void *unused) {
+    pthread_t thread;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    for (size_t i = 0; i < 300 * test_scale(); i++) {
+        CHECK_EQ(pthread_create(&thread, NULL, born_body, &before), 0);
+        CHECK_EQ(pthread_join(thread, NULL), 0);
+    }
+    return unused;
+}
+
+TEST(threads_that_strangers_make_in_a_stop_wait) {
+    pthread_t collector, strangers[3];
+    static const ebb_runtime nothing;
+    CHECK_EQ(ebb_runtime_set(&nothing), 0);
+    CHECK_EQ(pthread_create(&collector, NULL, coming_collect, NULL), 0);
+    for (size_t i = 0; i < 3; i++)
+        CHECK_EQ(pthread_create(&strangers[i], NULL, bearing_body, NULL), 0);
+    for (size_t i = 0; i < 3; i++) CHECK_EQ(pthread_join(strangers[i], NULL), 0);
     atomic_store(&coming_end, true);
     CHECK_EQ(pthread_join(collector, NULL), 0);
     CHECK(ebb_cycles() > 10);

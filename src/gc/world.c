@@ -24,13 +24,15 @@ enum thread_state {
 };
 enum { EXEMPT_MAX = 80, STRANGERS_MAX = 32 };
 
-#define PROD_NS    ((uint64_t)5 * 1000000)
-#define RESEND_NS  ((uint64_t)50 * 1000000)
-#define GIVE_UP_NS ((uint64_t)1000 * 1000000)  /* for a thread that blocks the signal */
-#define STUCK_NS   ((uint64_t)30000 * 1000000) /* for any thread */
+#define UNLISTED_NS ((uint64_t)1000000)
+#define PROD_NS     ((uint64_t)5 * 1000000)
+#define RESEND_NS   ((uint64_t)50 * 1000000)
+#define GIVE_UP_NS  ((uint64_t)1000 * 1000000)  /* for a thread that blocks the signal */
+#define STUCK_NS    ((uint64_t)30000 * 1000000) /* for any thread */
 
 static struct {
     _Atomic(bool) stopping;       /* release by the stopper when the table is ready */
+    critical *stopper;            /* its own, by which it knows itself; set before `stopping` */
     _Atomic(uint32_t) generation; /* threads wait for it to change */
     _Atomic(uint32_t) stopped;    /* threads that reached STOPPED: the stopper waits on it */
     stopped_thread *table;        /* open addressing by tid; stable while stopping */
@@ -128,13 +130,26 @@ static void resume_await(uint32_t generation) {
         ebb__os_wait(&world.generation, generation, UINT64_MAX);
 }
 
+/* The calling thread's entry in the stop that is on, and which one that is; null: none is, or it is
+ * not for this thread. One that was passed over may make a thread when the list is whole already:
+ * who has no entry yet waits for it, or for the end. */
+static stopped_thread *entry_await(uint32_t *generation) {
+    int tid = ebb__os_tid();
+    for (;;) {
+        *generation = atomic_load_explicit(&world.generation, memory_order_acquire);
+        if (!atomic_load_explicit(&world.stopping, memory_order_acquire)) return NULL;
+        stopped_thread *me = entry_of(tid);
+        if (me->tid != 0) return me;
+        if (world.stopper == &ebb__critical || tid_exempt(tid)) return NULL;
+        ebb__os_wait(&world.generation, *generation, UNLISTED_NS);
+    }
+}
+
 static void world_wait(uintptr_t sp, void *unused) {
     (void)unused;
-    uint32_t generation = atomic_load_explicit(&world.generation, memory_order_acquire);
-    if (!atomic_load_explicit(&world.stopping, memory_order_acquire)) return;
-    stopped_thread *me = entry_of(ebb__os_tid());
-    uint32_t waiting = STATE_WAITING;
-    if (me->tid == 0) return;
+    uint32_t generation, waiting = STATE_WAITING;
+    stopped_thread *me = entry_await(&generation);
+    if (!me) return;
     if (!atomic_compare_exchange_strong_explicit(&me->state, &waiting, STATE_CLAIMED,
                                                  memory_order_acquire, memory_order_acquire)) {
         if (waiting == STATE_PASSED) resume_await(generation);
@@ -143,10 +158,12 @@ static void world_wait(uintptr_t sp, void *unused) {
     me->sp = sp;
     me->tp = ebb__os_thread_pointer();
     if (!ebb__os_on_alternate_stack(&me->alternate)) me->alternate = (os_range){0, 0};
+    /* Who was passed over may have claimed in the next stop already; that one waits for this. */
+    generation = atomic_load_explicit(&world.generation, memory_order_acquire);
     atomic_store_explicit(&me->state, STATE_STOPPED, memory_order_release);
     atomic_fetch_add_explicit(&world.stopped, 1, memory_order_release);
     ebb__os_wake(&world.stopped, false);
-    resume_await(generation);
+    if (atomic_load_explicit(&world.stopping, memory_order_acquire)) resume_await(generation);
 }
 
 static void world_signal(uintptr_t sp) {
@@ -275,7 +292,7 @@ static bool thread_known(int tid) {
 /* Libraries keep threads of their own that block all signals. One that never called us has no
  * object if the program says so, or a runtime, which makes its threads known by a call: it goes on.
  * If it calls us in the stop, it finds itself passed over after its record is there
- * (ebb__thread_start), and waits. */
+ * (ebb__thread_start), and waits; so does a thread that it makes. */
 static bool is_stranger(int tid, enum os_silence why) {
     bool passes = ebb__runtime_there() || ebb__settings.strangers_pass;
     return why == OS_SILENCE_BLOCKED && passes && !thread_known(tid);
@@ -428,6 +445,7 @@ static int world_try(int self) {
     ebb__critical_lock(&ebb__threads_lock);
     parked_hold(self);
     ebb__critical_unlock(&ebb__threads_lock);
+    world.stopper = &ebb__critical;
     atomic_store_explicit(&world.stopping, true, memory_order_release);
     int error = threads_stop(listed, self);
     if (error) world_open();
