@@ -145,22 +145,31 @@ static span *free_span_at(const zone *z, uint32_t page) {
     return s->state == SPAN_FREE && covers ? s : NULL;
 }
 
+/* A run that is being freed: how many of its pages are there, and since when most of them. */
+typedef struct freed_run {
+    uint32_t first, pages, resident;
+    uint64_t freed_ns;
+} freed_run;
+
+/* A few pages that come and go beside many do not make these young: or a large run would never be
+ * old enough to be given back. [zone lock] */
+static void run_merge(zone *z, freed_run *run, span *s) {
+    if (!s) return;
+    if (s->resident_pages > run->resident) run->freed_ns = s->freed_ns;
+    run_take(z, s);
+    run->first = s->first_page < run->first ? s->first_page : run->first;
+    run->pages += s->pages;
+    run->resident += s->resident_pages;
+    ebb__span_delete(span_number(s));
+}
+
 /* Inserts a run and merges it with free neighbours; frees their records. [zone lock] */
 static void run_free(zone *z, uint32_t number, uint32_t first, uint32_t pages, uint64_t now) {
+    freed_run run = {first, pages, resident_count(first, pages), now};
     span *before = first > z->first_page ? free_span_at(z, first - 1) : NULL;
-    span *after = free_span_at(z, first + pages);
-    if (before) {
-        run_take(z, before);
-        first = before->first_page;
-        pages += before->pages;
-        ebb__span_delete(span_number(before));
-    }
-    if (after) {
-        run_take(z, after);
-        pages += after->pages;
-        ebb__span_delete(span_number(after));
-    }
-    run_insert(z, number, first, pages, now);
+    run_merge(z, &run, before);
+    run_merge(z, &run, free_span_at(z, first + pages));
+    run_insert(z, number, run.first, run.pages, run.freed_ns);
 }
 
 /* Splits [first, first + pages) out of the taken free span s, and puts what is left back. False
