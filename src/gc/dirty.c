@@ -22,8 +22,8 @@ enum { RANGES_MOST = 2048, WALK_STEP = 2048 };
 #define LOOK_PIECE ((uintptr_t)64 * 1024 * 1024)
 
 static struct {
+    _Atomic(bool) started; /* release when the next two are set, acquire by who owns no cycle */
     enum dirty_mode mode;
-    bool started;
     const char *why;   /* it is not in force; null: it is */
     os_ranges armed;   /* small spans; ascending after a rebuild, then as they come [owner] */
     os_ranges large;   /* large objects, which may have pages that nobody touched [owner, lock] */
@@ -38,8 +38,9 @@ bool ebb__dirty_in_force(void) {
 }
 
 enum dirty_mode ebb__dirty_mode(const char **why) {
-    *why = dirty.why ? dirty.why : "";
-    return dirty.started ? dirty.mode : ebb__settings.dirty;
+    bool started = atomic_load_explicit(&dirty.started, memory_order_acquire);
+    *why = started && dirty.why ? dirty.why : "";
+    return started ? dirty.mode : ebb__settings.dirty;
 }
 
 bool ebb__dirty_wanted(void) {
@@ -47,16 +48,20 @@ bool ebb__dirty_wanted(void) {
     return ebb__dirty_mode(&why) != DIRTY_OFF;
 }
 
-/* On the first cycle, not at the start: programs that never collect do not pay for it. */
-void ebb__dirty_start(void) {
-    if (dirty.started) return;
-    dirty.started = true;
+static void dirty_decide(void) {
     dirty.mode = ebb__settings.dirty;
     if (dirty.mode == DIRTY_OFF) dirty.why = "switched off by EBB_GC";
     if (dirty.mode == DIRTY_ALL) dirty.why = "switched on by EBB_GC";
     if (dirty.mode != DIRTY_KERNEL) return;
     if (ebb__os_dirty_start(ebb__space.base, ebb__space.middle, &dirty.why) == 0) return;
     dirty.mode = DIRTY_OFF;
+}
+
+/* On the first cycle, not at the start: programs that never collect do not pay for it. */
+void ebb__dirty_start(void) {
+    if (atomic_load_explicit(&dirty.started, memory_order_relaxed)) return;
+    dirty_decide();
+    atomic_store_explicit(&dirty.started, true, memory_order_release);
 }
 
 /* --- Harvests ----------------------------------------------------------------------------------
