@@ -46,6 +46,8 @@ static bool unwind_lockless(void *library) {
 void ebb__os_unwind_load(void) {
     static const char name[] = "libunwind.so.8";
     if (atomic_load_explicit(&unwind_found, memory_order_relaxed)) return;
+    /* ThreadSanitizer's part of a thread ends before libunwind's does, which takes a lock. */
+    if (ebb__os_signals_late()) return;
     if (dlopen(name, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD)) return;
     void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
     if (!library) return;
