@@ -21,7 +21,7 @@ typedef struct sums {
 } sums;
 
 /* Functions whose stacks are looked for are this far apart. */
-enum { SITE_BYTES = 2048 };
+enum { SITE_BYTES = 8192 }; /* sanitizers make functions large */
 #define SITE NOINLINE __attribute__((aligned(SITE_BYTES)))
 
 static bool site_in(const profile_sites *s, uint32_t site, uintptr_t function, unsigned depth) {

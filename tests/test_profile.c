@@ -266,8 +266,10 @@ TEST(a_command_inherits_nothing) {
 static volatile sig_atomic_t children;
 
 static void child_ended(int signal) {
+    int error = errno;
     (void)signal;
     while (waitpid(-1, NULL, WNOHANG) > 0) children++;
+    errno = error;
 }
 
 TEST(a_program_that_waits_for_all_children) {

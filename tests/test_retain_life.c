@@ -207,9 +207,11 @@ TEST(a_reader_that_leaves_ends_the_child) {
     CHECK_EQ(p.status, 200);
 }
 
+static useconds_t slow_us = 200000;
+
 static bool slow_write(void *arg, const void *bytes, size_t size) {
     (void)arg, (void)bytes, (void)size;
-    usleep(200000);
+    usleep(slow_us);
     return true;
 }
 
@@ -222,6 +224,7 @@ TEST(a_reader_that_hangs_is_left) {
         char target[64];
         ebb_debug_sink sink = page_sink(&p);
         sink.write = slow_write;
+        slow_us = (useconds_t)seconds * 400000; /* a small heap is a few writes */
         snprintf(target, sizeof target, "/debug/heapdump?seconds=%d", seconds);
         result = ebb_debug_get(target, &sink);
         CHECK_EQ(snapshot_child(), 0);
