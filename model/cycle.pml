@@ -390,7 +390,9 @@ inline opening_stop() {
     }
 }
 
-/* A full cycle forgets all marks, and arms every page before anything is scanned. */
+/* A full cycle forgets all marks, and arms every page before anything is scanned. (The collector
+ * arms some of them only when something there is marked, and scans that again after: that is left
+ * out.) */
 inline begin_full() {
     d_step {
         marked = 0;

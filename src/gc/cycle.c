@@ -2,8 +2,8 @@
  *
  * Beside the program, where the system tells which pages are written to:
  *
- *   - begin: what the last cycle left is swept. Full: writes to all that is in use are noted from
- *     now on, and the marks are cleared. Minor: what was written since the last cycle is listed.
+ *   - begin: what the last cycle left is swept. Full: writes to what held survivors are noted from
+ *     now on, and marks are cleared. Minor: what was written since the last cycle is listed.
  *   - open, a short stop: what threads did before it is visible, so what they store into objects
  *     that are looked at later is either seen or noted. Stacks are looked at, as a hint.
  *   - mark: what the changed pages and the hints reach; then what was written meanwhile, again and
@@ -562,7 +562,7 @@ int ebb__collect_due(uint64_t made) {
 /* Asked for as of some number of cycles: not any more when there was one since. */
 static void *background_thread(void *unused) {
     (void)unused;
-    ebb__world_exempt();
+    ebb__world_exempt_begun();
     for (;;) {
         ebb__os_wait(&background.asked, 0, UINT64_MAX);
         uint32_t asked = atomic_exchange_explicit(&background.asked, 0, memory_order_acq_rel);

@@ -91,6 +91,9 @@ static bool range_arm(uintptr_t start, uintptr_t end) {
     return dirty.mode == DIRTY_ALL || ebb__os_dirty_arm(start, end) == 0;
 }
 
+/* Spans may be freed and merged meanwhile, but in the last look and after the first stop of a cycle
+ * (ebb__heap_marking). In a look before, pages may be passed over by that: they stay written, for a
+ * look after. */
 static bool armed_at(uintptr_t address, uintptr_t *end) {
     const span *s = ebb__span_at(address);
     *end = s ? span_end(s) : round_down(address, PAGE) + PAGE;
@@ -197,14 +200,16 @@ static bool exposed_find(uint32_t number, bool owned_too, exposed_run *found) {
 }
 
 /* The pages of r are armed, and so are the spans that lie in it now, as a whole. Large objects may
- * be resized, so each has a range of its own. */
+ * be resized, so each has a range of its own; pages that one has got since then are not armed, and
+ * so count as written. */
 static void armed_set(os_range r, bool large) {
     zone *z = &ebb__space.zones[ZONE_SCAN];
     ebb__critical_lock(&z->lock);
     for (uintptr_t at = r.start, end; at < r.end; at = end) {
         span *s = ebb__span_at(at);
         end = s ? span_end(s) : at + PAGE;
-        if (!s || span_start(s) != at || end > r.end || (s->state == SPAN_LARGE) != large) continue;
+        if (!s || span_start(s) != at || (s->state == SPAN_LARGE) != large) continue;
+        if (end > r.end && !large) continue;
         if (large && !ebb__os_ranges_add(&dirty.large, at, end)) continue;
         __atomic_store_n(&s->armed, 1, __ATOMIC_RELEASE);
     }
@@ -287,6 +292,11 @@ static uint32_t walk_step(uint32_t page, enum walk walk) {
     for (int i = 0; i < WALK_STEP && page < z->used_pages; i++) {
         span *s = span_at(
             atomic_load_explicit(&ebb__space.span_of[z->first_page + page], memory_order_relaxed));
+        /* What began here at the last step may have been freed and merged since. */
+        if (s->pages == 0 || s->first_page != z->first_page + page) {
+            page++;
+            continue;
+        }
         uintptr_t start = span_start(s), end = span_end(s);
         bool large = s->state == SPAN_LARGE, anew = walk != WALK_ARMED;
         bool wanted = anew ? span_to_arm(s, walk) : s->armed && s->state >= SPAN_SMALL;

@@ -135,7 +135,8 @@ EBB__SHARED bool ebb__dirty_wanted(void);
 EBB__SHARED enum dirty_mode ebb__dirty_mode(const char **why); /* why: not the kernel's; or null */
 EBB__SHARED void ebb__dirty_forked(void);
 
-/* Before everything is marked anew: from now on writes to what is in use are noted. */
+/* Before everything is marked anew: from now on writes are noted to spans that held what survived;
+ * the first time, to all. False: nothing may be believed. */
 EBB__SHARED bool ebb__dirty_arm_all(void);
 
 /* Which pages with marked objects were written since the last look; they are armed again. `last`:
