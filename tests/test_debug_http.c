@@ -259,6 +259,26 @@ TEST(slow_clients_beside_collections) {
     CHECK_EQ(pthread_join(collector, NULL), 0);
 }
 
+static void *lasting_client(void *unused) {
+    static char reply[1 << 16];
+    CHECK_EQ(http_says("GET /debug/pprof/heap?seconds=2 HTTP/1.0\r\n\r\n", reply, sizeof reply),
+             200);
+    return unused;
+}
+
+/* The threads that make pages are stopped like any other. */
+TEST(a_page_that_lasts_holds_up_no_collection) {
+    pthread_t client;
+    http_serve();
+    CHECK_EQ(pthread_create(&client, NULL, lasting_client, NULL), 0);
+    for (int i = 0; i < 100; i++) {
+        CHECK(ebb_alloc(1000) != NULL);
+        CHECK_EQ(ebb_collect(), 0);
+        usleep(10000);
+    }
+    CHECK_EQ(pthread_join(client, NULL), 0);
+}
+
 /* All of the server's threads wait for what changes within five minutes, and nobody for them. */
 TEST(clients_that_hang_up_are_noticed) {
     static const char request[] =

@@ -101,12 +101,16 @@ EBB__SHARED uint64_t ebb__world_stopped_ns(uint64_t *stops);
 EBB__SHARED stopped_thread *ebb__world_threads(size_t *count);
 EBB__SHARED bool ebb__world_has(int tid);
 
-/* The thread is there, stopped or passed over. [world stopped] */
+/* The thread is there, stopped or not. [world stopped] */
 EBB__SHARED bool ebb__world_lives(int tid);
 
 /* A thread of the library's own that is never stopped: it touches no object unless told to. */
 EBB__SHARED void ebb__world_exempt(void);
 EBB__SHARED bool ebb__world_exempted(void); /* the calling thread is one */
+
+/* The same, of one that began with the stop signal open, which it blocks: for a thread that makes
+ * no others, since they would begin with it blocked. */
+EBB__SHARED void ebb__world_exempt_begun(void);
 EBB__SHARED void ebb__world_forked(void);
 
 /* --- Roots (roots.c)

@@ -1,8 +1,9 @@
 /* crew.c - threads that do a part of the collector's work each: marking, sweeping, looking at
  * pages. docs/design.md, "Marking".
  *
- * They are made when a cycle first needs them, wait for a job, and are never stopped with the
- * world. A job is a function and in how many parts it is done; whoever gives it does part 0. */
+ * They are made when a cycle first needs them, wait for a job, and are not stopped with the world
+ * from their first line on. A job is a function and in how many parts it is done; whoever gives it
+ * does part 0. */
 #include "collector.h"
 
 /* The word `job` holds both the number of the job and the parts, so that a thread that comes late
@@ -21,7 +22,7 @@ static os_lock crew_lock; /* who starts the threads */
 static void *crew_thread(void *number) {
     unsigned part = (unsigned)(uintptr_t)number;
     uint32_t job = 0;
-    ebb__world_exempt();
+    ebb__world_exempt_begun();
     atomic_fetch_add_explicit(&crew.threads, 1, memory_order_release);
     for (;;) {
         uint32_t next = atomic_load_explicit(&crew.job, memory_order_acquire);

@@ -57,10 +57,14 @@ static void exempt_add(int tid) {
     ebb__fail("ebb", "too many threads of its own");
 }
 
-/* Blocked first: a signal that is on its way would stop a thread that is waited for already. */
 void ebb__world_exempt(void) {
-    ebb__os_signal_block(ebb__settings.signal);
     exempt_add(ebb__os_tid());
+}
+
+/* Blocked first: a signal that is on its way would stop a thread that is waited for already. */
+void ebb__world_exempt_begun(void) {
+    ebb__os_signal_block(ebb__settings.signal);
+    ebb__world_exempt();
 }
 
 void ebb__world_forked(void) {
@@ -485,18 +489,15 @@ stopped_thread *ebb__world_threads(size_t *count) {
     return world.table;
 }
 
-static bool entry_is(int tid, enum thread_state state) {
-    const stopped_thread *t = entry_of(tid);
-    return t->tid == tid && atomic_load_explicit(&t->state, memory_order_acquire) == state;
-}
-
 bool ebb__world_has(int tid) {
-    return entry_is(tid, STATE_STOPPED);
+    const stopped_thread *t = entry_of(tid);
+    return t->tid == tid && atomic_load_explicit(&t->state, memory_order_acquire) == STATE_STOPPED;
 }
 
-/* One that was passed over may have made itself known since, and waits. */
+/* One that was passed over, or was made by such a one since the list was whole, may have made
+ * itself known, and waits. */
 bool ebb__world_lives(int tid) {
-    return entry_is(tid, STATE_STOPPED) || entry_is(tid, STATE_PASSED);
+    return ebb__world_has(tid) || ebb__os_stop_send(tid, 0);
 }
 
 void ebb__world_start(void) {
