@@ -320,9 +320,11 @@ static struct {
 
 static _Thread_local unsigned told_ended __attribute__((tls_model("initial-exec")));
 
+/* In this order: a fork may come between the two. */
 static void told_forget(void) {
-    if (told.start) ebb_root_remove(told.start);
+    void *start = told.start;
     told.start = NULL;
+    if (start) ebb_root_remove(start);
 }
 
 __attribute__((noinline)) void gc__threads_stopping(void) {
