@@ -6,7 +6,6 @@
  * same static name. The order is that of the layers, see "Layers" in docs/design.md. */
 #include "base/base.c"
 #include "os/linux.c"
-#include "os/linux_cfi.c"
 #include "os/linux_child.c"
 #include "os/linux_dirty.c"
 #include "os/linux_process.c"

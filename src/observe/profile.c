@@ -1,10 +1,9 @@
 /* profile.c - samples of the heap: taking, keeping, and finding out which of them live.
  * docs/design.md, "Profile".
  *
- * A stack is taken outside of every critical section. Usual ones need nothing else; for others
- * unwinding may wait for the loader's lock, which the collector holds while it waits for us. And it
- * waits with signals blocked, so it does in a bracket like that of a blocking call, in which no
- * thread is signalled. */
+ * A stack is taken outside of every critical section: unwinding may wait for the loader's lock,
+ * which the collector holds while it waits for us. And it waits with signals blocked, so it does
+ * in a bracket like that of a blocking call, in which no thread is signalled. */
 #include "profile.h"
 #include "../os/probes.h"
 #include "../os/unwind.h"
@@ -102,7 +101,9 @@ static void sample_lose(void) {
 
 /* The program's signals are blocked because a handler would run while nobody waits for us. That
  * which stops us is not, but for as long as libunwind blocks it: then the stop passes us over. */
-static unsigned profile_unwind_any(enum os_unwinder unwinder, uintptr_t *pcs) {
+static __attribute__((noinline)) unsigned profile_unwind(uintptr_t *pcs) {
+    enum os_unwinder unwinder = ebb__os_unwinder(ebb__settings.unwinder);
+    if (unwinder == UNWIND_FRAMES) return ebb__os_unwind(unwinder, pcs, SITE_DEPTH);
     if (!ebb__loader_try()) return 0; /* a fork would leave the loader's lock behind, or another */
     uint64_t mask = ebb__os_signals_defer(ebb__settings.signal);
     ebb_blocking_begin();
@@ -111,14 +112,6 @@ static unsigned profile_unwind_any(enum os_unwinder unwinder, uintptr_t *pcs) {
     ebb__os_signals_restore(mask);
     ebb__loader_leave();
     return count;
-}
-
-static __attribute__((noinline)) unsigned profile_unwind(uintptr_t *pcs) {
-    enum os_unwinder wanted = ebb__settings.unwinder;
-    unsigned count = wanted == UNWIND_LIBUNWIND ? ebb__os_unwind_usual(pcs, SITE_DEPTH) : 0;
-    if (count > 0) return count;
-    if (wanted == UNWIND_FRAMES) return ebb__os_unwind(wanted, pcs, SITE_DEPTH);
-    return profile_unwind_any(ebb__os_unwinder(wanted), pcs);
 }
 
 static void sample_keep(uintptr_t object, size_t size, uint32_t site, bool count) {

@@ -5,7 +5,6 @@
  * Thread-local storage of any thread is found through its thread pointer and glibc's dynamic thread
  * vector, whose form libthread_db relies on too. See docs/design.md, "Roots". */
 #include "threads.h"
-#include "cfi.h"
 #include "linux_text.h"
 
 #include <fcntl.h>
@@ -404,7 +403,7 @@ static int segments_of(struct dl_phdr_info *info, size_t size, void *data) {
 /* The loader's lock is held from here on: list, with a call inside the call, then work. */
 static int segments_first(struct dl_phdr_info *info, size_t size, void *data) {
     struct segments_call *call = data;
-    if (size >= offsetof(struct dl_phdr_info, dlpi_tls_modid)) ebb__cfi_unloads(info->dlpi_subs);
+    (void)info, (void)size;
     if (TSAN_BUILD) __tsan_acquire(&tls_modules);
     os_ranges_clear(call->segments);
     os_ranges_clear(&tls_modules);

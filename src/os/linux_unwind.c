@@ -1,13 +1,10 @@
 /* linux_unwind.c - the calling thread's stack. docs/design.md, "Profile".
  *
- * Usual stacks are walked by rules that are remembered (linux_cfi.c), for which nothing is
- * waited. For all others: frame pointers end in the C library and in code that was compiled
- * without them. Tables are what C++ unwinds exceptions by: right everywhere, and 4 microseconds
- * for 20 frames. libunwind reads the same tables and remembers what it read: a tenth of that. It
- * is opened here and not linked, because a program that it is linked with gets its `backtrace`
- * instead of the C library's. */
+ * Frame pointers end in the C library and in code that was compiled without them. Tables are what
+ * C++ unwinds exceptions by: right everywhere, and 4 microseconds for 20 frames. libunwind reads
+ * the same tables and remembers what it read: a tenth of that. It is opened here and not linked,
+ * because a program that it is linked with gets its `backtrace` instead of the C library's. */
 #include "unwind.h"
-#include "cfi.h"
 #include "threads.h"
 
 #include <dlfcn.h>
@@ -62,7 +59,7 @@ enum os_unwinder ebb__os_unwinder(enum os_unwinder wanted) {
     return there ? wanted : UNWIND_TABLES;
 }
 
-/* --- The ways ----------------------------------------------------------------------------------
+/* --- The three ways ----------------------------------------------------------------------------
  */
 
 /* The C library opens the compiler's at the first call: libebb needs the C library alone. */
@@ -89,27 +86,6 @@ static unsigned unwind_by_frames(uintptr_t *pcs, unsigned room) {
     return count;
 }
 
-/* As frames, but by rules for them. A thread's storage lies above its stack, and the main thread's
- * below; on a stack that is neither, the rules alone say where it ends. */
-static unsigned unwind_by_rules(uintptr_t *pcs, unsigned room) {
-    const uintptr_t *frame = __builtin_frame_address(0);
-    uintptr_t sp = (uintptr_t)(frame + 2), bp = frame[0], pc = frame[1];
-    uintptr_t tp = ebb__os_thread_pointer(), end = tp > sp ? tp : ebb__os_main_stack();
-    for (unsigned count = 0; count < room;) {
-        pcs[count++] = pc;
-        uint64_t rule = ebb__cfi_rule(pc), saved = cfi_saved(rule);
-        if ((rule & CFI_KIND) == CFI_END) return count;
-        if ((rule & CFI_KIND) != CFI_STEP) return 0;
-        uintptr_t up = (rule & CFI_BY_FRAME ? bp : sp) + cfi_up(rule);
-        if (up <= sp || up > end || up % sizeof(void *) != 0 || saved > up - sp) return 0;
-        if (rule & CFI_SAVES) bp = *(const uintptr_t *)(up - saved);
-        pc = *(const uintptr_t *)(up - sizeof(void *));
-        sp = up;
-        if (pc == 0) return count;
-    }
-    return room;
-}
-
 /* --- Leaving the library -----------------------------------------------------------------------
  */
 
@@ -128,22 +104,8 @@ static unsigned unwind_inside(const uintptr_t *pcs, unsigned count) {
     return n;
 }
 
-enum { UNWIND_MOST = 96 };
-
-static unsigned unwind_outside(const uintptr_t *all, unsigned count, uintptr_t *pcs,
-                               unsigned room) {
-    unsigned inside = unwind_inside(all, count);
-    count = (unsigned)min_size(count - inside, room);
-    memcpy(pcs, all + inside, count * sizeof *pcs);
-    return count;
-}
-
-unsigned ebb__os_unwind_usual(uintptr_t *pcs, unsigned room) {
-    uintptr_t all[UNWIND_MOST];
-    return unwind_outside(all, unwind_by_rules(all, UNWIND_MOST), pcs, room);
-}
-
 unsigned ebb__os_unwind(enum os_unwinder unwinder, uintptr_t *pcs, unsigned room) {
+    enum { UNWIND_MOST = 96 };
     uintptr_t all[UNWIND_MOST];
     unsigned count;
     if (unwinder == UNWIND_LIBUNWIND) {
@@ -154,7 +116,10 @@ unsigned ebb__os_unwind(enum os_unwinder unwinder, uintptr_t *pcs, unsigned room
         count = unwinder == UNWIND_FRAMES ? unwind_by_frames(all, UNWIND_MOST)
                                           : unwind_by_tables(all, UNWIND_MOST);
     }
-    return unwind_outside(all, count, pcs, room);
+    unsigned inside = unwind_inside(all, count);
+    count = (unsigned)min_size(count - inside, room);
+    memcpy(pcs, all + inside, count * sizeof *pcs);
+    return count;
 }
 
 /* --- Signals -----------------------------------------------------------------------------------

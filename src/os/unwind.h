@@ -22,10 +22,6 @@ EBB__SHARED enum os_unwinder ebb__os_unwinder(enum os_unwinder wanted);
  * many. May wait for the loader's lock with signals blocked, but for UNWIND_FRAMES. */
 EBB__SHARED unsigned ebb__os_unwind(enum os_unwinder unwinder, uintptr_t *pcs, unsigned room);
 
-/* The same by the tables again, but for frames of the usual kinds alone, remembered, and without
- * waiting for anything. 0 on a stack with another frame. */
-EBB__SHARED unsigned ebb__os_unwind_usual(uintptr_t *pcs, unsigned room);
-
 /* Blocks the signals that the program may have handlers for, but those of faults and open_signal;
  * and undoes it. */
 EBB__SHARED uint64_t ebb__os_signals_defer(int open_signal);
