@@ -254,6 +254,10 @@ static void *errno_body(void *arg) {
         errno = 12345;
         kept[i % 64] = i % 50 ? ebb_alloc(i % 3000) : ebb_alloc_data(60000);
         if (i % 70 == 0) kept[i % 64] = ebb_resize(kept[i % 64], 100000 + i);
+        if (i % 3 == 0) {
+            CHECK_EQ(ebb_free(kept[i % 64]), 0);
+            kept[i % 64] = NULL;
+        }
         if (i % 5000 == 0) CHECK_EQ(ebb_collect(), 0);
         CHECK_EQ(errno, 12345);
     }

@@ -211,7 +211,9 @@ static long os_futex(_Atomic(uint32_t) *word, int op, uint32_t value, const stru
 void ebb__os_wait(_Atomic(uint32_t) *word, uint32_t value, uint64_t timeout_ns) {
     struct timespec t = {.tv_sec = (time_t)(timeout_ns / 1000000000u),
                          .tv_nsec = (long)(timeout_ns % 1000000000u)};
+    int error = errno; /* whoever frees or resizes may wait for a lock, and leaves it alone */
     os_futex(word, FUTEX_WAIT, value, timeout_ns == UINT64_MAX ? NULL : &t);
+    errno = error;
 }
 
 void ebb__os_wake(_Atomic(uint32_t) *word, bool all) {
