@@ -22,9 +22,9 @@ static pthread_mutex_t init_mutex = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
 static _Atomic bool init_begun, init_done; /* written under init_mutex */
 
 static _Thread_local bool turn_mine __attribute__((tls_model("initial-exec")));
-static bool
-    turn_of_cycle;     /* from `stopping` to the end of marking; by the thread that makes them */
-static bool turn_told; /* the events of its stop were given */
+/* By the threads that make the turns. */
+static bool turn_of_cycle; /* from `stopping` to the end of the marking */
+static bool turn_told;     /* the events of its stop were given */
 
 bool gc__in_turn(void) {
     return turn_mine;

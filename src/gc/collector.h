@@ -313,10 +313,9 @@ EBB__SHARED int ebb__with_world_stopped(void (*fn)(const root_set *roots, void *
 /* --- The background (service.c)
  * ---------------------------------------------------------------------- */
 
-EBB__SHARED void ebb__service_wake(void); /* if it was started; also from a signal's handler */
-EBB__SHARED void ebb__service_need(void); /* there is or may be something to do: starts it */
-EBB__SHARED void
-ebb__service_notice(void); /* the same, within a second: cheap where it looks so often */
+EBB__SHARED void ebb__service_wake(void);   /* if it was started; also from a signal's handler */
+EBB__SHARED void ebb__service_need(void);   /* there is or may be something to do: starts it */
+EBB__SHARED void ebb__service_notice(void); /* the same, but within a second will do */
 EBB__SHARED void ebb__service_forked(void);
 
 /* How it stands with giving pages back. [world stopped] */

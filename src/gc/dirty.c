@@ -91,12 +91,13 @@ static bool range_arm(uintptr_t start, uintptr_t end) {
     return dirty.mode == DIRTY_ALL || ebb__os_dirty_arm(start, end) == 0;
 }
 
-/* Spans may be freed and merged meanwhile, but in the last look and after the first stop of a cycle
+/* Whether the span at an address is armed, and where it ends, at most at `end`. Spans may be freed
+ * and merged meanwhile, but in the last look and after the first stop of a cycle
  * (ebb__heap_marking). In a look before, pages may be passed over by that: they stay written, for a
  * look after. */
-static bool armed_at(uintptr_t address, uintptr_t *end) {
+static bool armed_at(uintptr_t address, uintptr_t end, uintptr_t *next) {
     const span *s = ebb__span_at(address);
-    *end = s ? span_end(s) : round_down(address, PAGE) + PAGE;
+    *next = min_size(s ? span_end(s) : round_down(address, PAGE) + PAGE, end);
     return s && __atomic_load_n(&s->armed, __ATOMIC_ACQUIRE);
 }
 
@@ -119,8 +120,7 @@ static void written_end(written_runs *w) {
 static void written_harvest(uintptr_t start, uintptr_t end, void *runs) {
     written_runs *w = runs;
     for (uintptr_t at = start, next; at < end; at = next) {
-        bool armed = armed_at(at, &next);
-        next = min_size(next, end);
+        bool armed = armed_at(at, end, &next);
         w->other = armed ? 0 : w->other + (next - at);
         if (w->other > ARM_GAP) written_end(w);
         if (armed) w->run = (os_range){w->run.end ? w->run.start : at, next};
@@ -135,11 +135,8 @@ static int small_harvest(os_range r, size_t *pages) {
 }
 
 static void written_add(uintptr_t start, uintptr_t end, void *pages) {
-    for (uintptr_t at = start, next; at < end; at = next) {
-        bool armed = armed_at(at, &next);
-        next = min_size(next, end);
-        if (armed) changed_add_locked(at, next, pages);
-    }
+    for (uintptr_t at = start, next; at < end; at = next)
+        if (armed_at(at, end, &next)) changed_add_locked(at, next, pages);
 }
 
 /* One piece of an armed range: in the stop only looked at, for arming again makes the other

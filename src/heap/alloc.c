@@ -84,7 +84,7 @@ static void *alloc_refilled(heap_bin *bin) {
     heap_thread *t = ebb__thread_start();
     if (!t) return NULL;
     if (ebb__heap_stressed && !ebb__heap_hooks.stress()) return NULL;
-    slot *slot = &t->slots[bin->number % SLOTS];
+    slot *slot = slot_of(t, bin);
     for (unsigned attempt = 0;;) {
         void *sampled = slot_pop_sampled(t, slot, bin);
         if (sampled) return sampled;
@@ -111,7 +111,7 @@ static __attribute__((noinline)) void *alloc_slow(heap_bin *bin) {
 static inline void *alloc_next(const heap_bin *bin) {
     heap_thread *t = ebb__self;
     if (EBB__RARE(!t)) return NULL;
-    slot *slot = &t->slots[bin->number % SLOTS];
+    slot *slot = slot_of(t, bin);
     return EBB__LIKELY(slot->bin == bin) ? slot_pop(slot, bin->stride) : NULL;
 }
 
@@ -263,10 +263,10 @@ static uintptr_t object_base(const span *s, uint32_t index) {
 
 /* It is in the calling thread's run: not taken yet, or given back. */
 static bool object_waits(const span *s, uint32_t index) {
-    const heap_thread *t = ebb__self;
+    heap_thread *t = ebb__self;
     const heap_bin *bin = s->bin;
     if (!t || !bin || s->state != SPAN_SMALL) return false;
-    const slot *slot = &t->slots[bin->number % SLOTS];
+    const slot *slot = slot_of(t, bin);
     uintptr_t object = object_base(s, index);
     return slot->span == s && object >= slot->cursor && object < slot->end;
 }

@@ -93,6 +93,11 @@ EBB__SHARED void *ebb__record_alloc(size_t size);
 /* Gives the slot a run of free objects of the bin (at least one, zeroed). False without memory. */
 EBB__SHARED bool ebb__slot_refill(heap_thread *t, slot *slot, heap_bin *bin);
 
+/* The thread's slot for a bin, which others share: its `bin` says whose it is now. */
+EBB__INLINE slot *slot_of(heap_thread *t, const heap_bin *bin) {
+    return &t->slots[bin->number % SLOTS];
+}
+
 /* Gives back what the slot holds. */
 EBB__SHARED void ebb__slot_release(heap_thread *t, slot *slot);
 

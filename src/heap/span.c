@@ -381,7 +381,7 @@ bool ebb__slot_give_back(span *s, uint32_t index) {
     uintptr_t p = span_start(s) + index * stride;
     if (!t || ebb__heap_stressed) return false;
     ebb__critical_enter();
-    slot *slot = &t->slots[s->bin->number % SLOTS];
+    slot *slot = slot_of(t, s->bin);
     bool last = slot->span == s && slot->cursor == p + stride && index >= slot->run_start;
     /* With a mark it would be old already when it is handed out again. */
     uint64_t marks = atomic_load_explicit(&span_mark_bits(s)[index / 64], memory_order_relaxed);

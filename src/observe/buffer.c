@@ -5,16 +5,12 @@ bool ebb__buffer_reserve(meta_buffer *b, size_t more) {
     if (more <= b->room - b->used) return true;
     size_t least = max_size(2 * b->room, 64 * KIB);
     size_t room = round_up(max_size(least, b->used + more), ebb__os_page_size());
-    char *bytes = b->failed ? NULL : ebb__os_map(room, OS_METADATA);
-    if (!bytes) {
+    char *larger = b->failed ? NULL : ebb__os_enlarge(b->bytes, b->room, b->used, room);
+    if (!larger) {
         b->failed = true;
         return false;
     }
-    if (b->bytes) {
-        memcpy(bytes, b->bytes, b->used);
-        ebb__os_unmap(b->bytes, b->room, OS_METADATA);
-    }
-    b->bytes = bytes;
+    b->bytes = larger;
     b->room = room;
     return true;
 }
