@@ -15,13 +15,8 @@ static void call_begins(void);
 #include <pthread.h>
 #include <unistd.h>
 
+#include "internal_kernel.h"
 #include "test.h"
-
-static void need_kernel(void) {
-    const char *why;
-    CHECK_EQ(ebb_collect(), 0);
-    if (ebb__dirty_mode(&why) != DIRTY_KERNEL) SKIP("the system does not tell of written pages");
-}
 
 static bool is_listed(const os_ranges *list, uintptr_t address) {
     for (size_t i = 0; i < list->count; i++)

@@ -11,39 +11,43 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
-/* Which call fails. Counted from the last failures_set; relaxed, no other data. */
-static struct {
+/* Which call fails. Counted from the last seam_set; relaxed, no other data. */
+typedef struct seam {
     _Atomic(long) made, at, every; /* fail the at-th; or each at random, one in `every` */
     _Atomic(uint64_t) failed, random;
-    int error;
-} calls, maps, lists;
+    int error; /* what errno is then; 0: what it was */
+} seam;
 
-static bool failure_due(long number, long at, long every, _Atomic(uint64_t) *random) {
+static seam calls, maps, lists;
+
+static void seam_set(seam *s, long at, long every, int error) {
+    s->error = error;
+    atomic_store(&s->made, 0);
+    atomic_store(&s->at, at);
+    atomic_store(&s->every, every);
+}
+
+static bool seam_due(seam *s) {
+    long number = atomic_fetch_add(&s->made, 1) + 1;
+    long at = atomic_load(&s->at), every = atomic_load(&s->every);
     if (at) return number == at;
     if (!every) return false;
-    uint64_t z = atomic_fetch_add(random, 0x9e3779b97f4a7c15u);
+    uint64_t z = atomic_fetch_add(&s->random, 0x9e3779b97f4a7c15u);
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     return (z >> 33) % (uint64_t)every == 0;
 }
 
-static bool call_fails(void) {
-    long number = atomic_fetch_add(&calls.made, 1) + 1;
-    if (!failure_due(number, atomic_load(&calls.at), atomic_load(&calls.every), &calls.random))
-        return false;
-    atomic_fetch_add(&calls.failed, 1);
-    errno = calls.error;
+static bool seam_fails(seam *s) {
+    if (!seam_due(s)) return false;
+    atomic_fetch_add(&s->failed, 1);
+    if (s->error) errno = s->error;
     return true;
-}
-
-static bool list_ends(void) {
-    long number = atomic_fetch_add(&lists.made, 1) + 1;
-    return failure_due(number, atomic_load(&lists.at), atomic_load(&lists.every), &lists.random);
 }
 
 static bool map_fails(size_t size);
 
-#define EBB__LIST_CALL(call)   (list_ends() ? 0 : (call))
-#define EBB__DIRTY_CALL(call)  (call_fails() ? (__typeof__(call))-1 : (call))
+#define EBB__LIST_CALL(call)   (seam_fails(&lists) ? 0 : (call))
+#define EBB__DIRTY_CALL(call)  (seam_fails(&calls) ? (__typeof__(call))-1 : (call))
 #define mmap(start, size, ...) (map_fails(size) ? MAP_FAILED : mmap((start), (size), __VA_ARGS__))
 #include "../src/all.c"
 #undef mmap
@@ -53,6 +57,7 @@ static bool map_fails(size_t size);
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "internal_kernel.h"
 #include "test.h"
 
 /* Memory for lists: asked for by a thread within a cycle, but not by one that allocates, and not
@@ -62,25 +67,7 @@ static _Thread_local bool allocates;
 static bool map_fails(size_t size) {
     if (allocates || ebb__cycle_phase() == PHASE_IDLE || size > 4 * MIB) return false;
     if (atomic_load(&pool.lock.word) != 0) return false;
-    long number = atomic_fetch_add(&maps.made, 1) + 1;
-    if (!failure_due(number, atomic_load(&maps.at), atomic_load(&maps.every), &maps.random))
-        return false;
-    atomic_fetch_add(&maps.failed, 1);
-    errno = ENOMEM;
-    return true;
-}
-
-static void failures_set(long at, long every, int error) {
-    calls.error = error;
-    atomic_store(&calls.made, 0);
-    atomic_store(&calls.at, at);
-    atomic_store(&calls.every, every);
-}
-
-static void map_failures_set(long at, long every) {
-    atomic_store(&maps.made, 0);
-    atomic_store(&maps.at, at);
-    atomic_store(&maps.every, every);
+    return seam_fails(&maps);
 }
 
 /* --- A heap that is in use ---------------------------------------------------------------------
@@ -159,16 +146,10 @@ static void workers_stop(void) {
 }
 
 static void all_is_there(void) {
-    failures_set(0, 0, 0);
-    map_failures_set(0, 0);
+    seam_set(&calls, 0, 0, 0);
+    seam_set(&maps, 0, 0, ENOMEM);
     for (int i = 0; i < 3; i++) CHECK_EQ(ebb_collect(), 0);
     for (size_t i = 0; i < WORKERS; i++) table_check(i);
-}
-
-static void need_kernel(void) {
-    const char *why;
-    CHECK_EQ(ebb_collect(), 0);
-    if (ebb__dirty_mode(&why) != DIRTY_KERNEL) SKIP("the system does not tell of written pages");
 }
 
 /* --- Calls that fail ---------------------------------------------------------------------------
@@ -180,7 +161,7 @@ TEST(each_call_of_a_cycle_fails_once) {
     need_kernel();
     workers_begin();
     for (long at = 1; at <= 30; at++) {
-        failures_set(at, 0, at % 2 ? EAGAIN : ENOMEM);
+        seam_set(&calls, at, 0, at % 2 ? EAGAIN : ENOMEM);
         ebb__collect(CAUSE_FORCED, at % 4 < 2);
         ebb__collect(CAUSE_FORCED, at % 4 >= 2);
     }
@@ -195,7 +176,7 @@ TEST(calls_fail_at_random) {
     need_kernel();
     workers_begin();
     for (int round = 0; round < 30; round++) {
-        failures_set(0, every[round % 5], EFAULT);
+        seam_set(&calls, 0, every[round % 5], EFAULT);
         ebb__collect(CAUSE_FORCED, round % 3 == 0);
     }
     workers_stop();
@@ -206,7 +187,7 @@ TEST(calls_fail_at_random) {
 /* At the first cycle: whichever fails, collections stop the world, and say why. */
 __attribute__((noreturn)) static void start_child(long at) {
     const char *why;
-    failures_set(at, 0, ENOSYS);
+    seam_set(&calls, at, 0, ENOSYS);
     heap_begin("pause=0");
     CHECK_EQ(ebb_collect(), 0);
     bool failed = atomic_load(&calls.failed) > 0;
@@ -239,7 +220,7 @@ TEST(each_call_after_a_fork_fails_once) {
     need_kernel();
     for (long at = 1; at <= 12; at++) {
         int status;
-        failures_set(at, 0, EMFILE);
+        seam_set(&calls, at, 0, EMFILE);
         pid_t child = fork();
         CHECK(child >= 0);
         if (child == 0) {
@@ -275,9 +256,7 @@ static void *holder_body(void *unused) {
 }
 
 static void lists_end(long at, long every, int result) {
-    atomic_store(&lists.made, 0);
-    atomic_store(&lists.at, at);
-    atomic_store(&lists.every, every);
+    seam_set(&lists, at, every, 0);
     CHECK_EQ(ebb_collect(), result);
 }
 
@@ -318,7 +297,7 @@ static void lists_forget(void) {
 
 static void list_fails(long at, long every, bool full) {
     lists_forget();
-    map_failures_set(at, every);
+    seam_set(&maps, at, every, ENOMEM);
     ebb__collect(CAUSE_FORCED, full);
 }
 
@@ -350,7 +329,7 @@ TEST(calls_and_memory_fail_together) {
     CHECK_EQ(ebb_collect(), 0);
     workers_begin();
     for (int round = 0; round < 30; round++) {
-        failures_set(0, 1 + round % 7, EFAULT);
+        seam_set(&calls, 0, 1 + round % 7, EFAULT);
         list_fails(0, 1 + round % 5, round % 3 == 0);
     }
     workers_stop();

@@ -551,19 +551,25 @@ static void *coming_collect(void *unused) {
     return unused;
 }
 
-TEST(threads_that_come_are_searched) {
+/* So many threads, and again when they have ended, beside one that collects. */
+static void coming_run(void *(*body)(void *), size_t count, size_t rounds) {
     pthread_t collector, threads[8];
     static const ebb_runtime nothing;
+    CHECK(count <= 8);
     CHECK_EQ(ebb_runtime_set(&nothing), 0);
     CHECK_EQ(pthread_create(&collector, NULL, coming_collect, NULL), 0);
-    for (size_t round = 0; round < 40 * test_scale(); round++) {
-        for (size_t i = 0; i < 8; i++)
-            CHECK_EQ(pthread_create(&threads[i], NULL, coming_body, (void *)(round * 8 + i)), 0);
-        for (size_t i = 0; i < 8; i++) CHECK_EQ(pthread_join(threads[i], NULL), 0);
+    for (size_t round = 0; round < rounds; round++) {
+        for (size_t i = 0; i < count; i++)
+            CHECK_EQ(pthread_create(&threads[i], NULL, body, (void *)(round * count + i)), 0);
+        for (size_t i = 0; i < count; i++) CHECK_EQ(pthread_join(threads[i], NULL), 0);
     }
     atomic_store(&coming_end, true);
     CHECK_EQ(pthread_join(collector, NULL), 0);
     CHECK(ebb_cycles() > 10);
+}
+
+TEST(threads_that_come_are_searched) {
+    coming_run(coming_body, 8, 40 * test_scale());
 }
 
 static void *born_body(void *before) {
@@ -586,14 +592,5 @@ static void *bearing_body(void *unused) {
 }
 
 TEST(threads_that_strangers_make_in_a_stop_wait) {
-    pthread_t collector, strangers[3];
-    static const ebb_runtime nothing;
-    CHECK_EQ(ebb_runtime_set(&nothing), 0);
-    CHECK_EQ(pthread_create(&collector, NULL, coming_collect, NULL), 0);
-    for (size_t i = 0; i < 3; i++)
-        CHECK_EQ(pthread_create(&strangers[i], NULL, bearing_body, NULL), 0);
-    for (size_t i = 0; i < 3; i++) CHECK_EQ(pthread_join(strangers[i], NULL), 0);
-    atomic_store(&coming_end, true);
-    CHECK_EQ(pthread_join(collector, NULL), 0);
-    CHECK(ebb_cycles() > 10);
+    coming_run(bearing_body, 3, 1);
 }
