@@ -78,6 +78,31 @@ static void misuse_aborts(void) {
     CHECK(ebb_alloc(8) != NULL);
 }
 
+static const char *bounds_start, *bounds_middle, *bounds_end;
+static ebb_weak *bounds_first[2];
+
+static NOINLINE void bounds_fill(void) {
+    void *scan = ebb_alloc(1 << 20), *data = ebb_alloc_data(1 << 20);
+    bounds_first[0] = ebb_weak_new(scan);
+    bounds_first[1] = ebb_weak_new(data);
+}
+
+/* What ends where the heap or its second half starts must not pass for the first object there. */
+TEST(the_bounds_are_no_object) {
+    const void *start, *end;
+    CHECK_EQ(ebb_heap_bounds(&start, &end), 0);
+    bounds_start = start;
+    bounds_end = end;
+    bounds_middle = bounds_start + (bounds_end - bounds_start) / 2;
+    bounds_fill();
+    for (int i = 0; i < 3; i++) {
+        test_clear_stack();
+        CHECK_EQ(ebb_collect(), 0);
+    }
+    CHECK(!ebb_weak_get(bounds_first[0]) && !ebb_weak_get(bounds_first[1]));
+    CHECK(bounds_start && bounds_middle && bounds_end);
+}
+
 TEST(bad_layouts_are_refused) {
     misuse_aborts();
     DIES("ebb_layout_bitmap: 2 bits for an object of 8 bytes") {

@@ -115,7 +115,7 @@ static void check_push(check *c, uintptr_t object) {
 /* True the first time. */
 static bool check_see(check *c, const check_place *place) {
     bool data = place->object >= ebb__space.middle;
-    size_t grain = (place->object - (data ? ebb__space.middle : ebb__space.base)) / CHECK_GRAIN;
+    size_t grain = (place->object - page_address(ebb__space.zones[data].first_page)) / CHECK_GRAIN;
     uint64_t *word = &c->seen[data][grain / 64], bit = (uint64_t)1 << (grain % 64);
     if (*word & bit) return false;
     *word |= bit;

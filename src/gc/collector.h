@@ -140,8 +140,6 @@ typedef struct root_set {
     size_t bytes, stack_bytes;
 } root_set;
 
-EBB__SHARED void ebb__roots_start(void);
-
 /* Lists what is to be searched. [world stopped, loader's lock held, segments as of it] sp: where
  * the calling thread's own stack begins. False without memory for the list. */
 EBB__SHARED bool ebb__roots_gather(root_set *roots, const os_ranges *segments, uintptr_t sp);

@@ -717,7 +717,6 @@ static void fork_child(void) {
 static void hook_start(void) {
     ebb__settings_start();
     ebb__world_start();
-    ebb__roots_start();
     ebb__cycle.start_ns = ebb__os_now_ns();
     ebb__pace_set(0);
     ebb__os_at_fork(fork_before, fork_parent, fork_child);

@@ -51,11 +51,6 @@ static int root_register(const char *call, const void *start, size_t size, int k
     return error;
 }
 
-/* The library's own record of the heap holds the addresses of the first objects. */
-void ebb__roots_start(void) {
-    root_store((uintptr_t)&ebb__space, (uintptr_t)(&ebb__space + 1), ROOT_EXCLUDED);
-}
-
 int ebb_root_add(const void *start, size_t size) {
     return root_register("ebb_root_add", start, size, ROOT_RANGE);
 }

@@ -12,6 +12,7 @@ enum {
 };
 #define ZONE_MAX  ((size_t)1 << 40)
 #define ZONE_MIN  (64 * MIB)
+#define ZONE_GAP  HUGE_PAGE  /* before the first page of a zone */
 #define HUGE_FROM (16 * MIB) /* zones grow by huge pages beyond this size */
 
 /* Where the tables lie behind the zones, as offsets, for zones of a given size. */
@@ -51,9 +52,10 @@ static void space_adopt(char *start, size_t zone_bytes, const struct space_plan 
     sp->exposed = (void *)(start + p->exposed);
     sp->sampled = (void *)(start + p->sampled);
     uint32_t zone_pages = (uint32_t)(zone_bytes >> PAGE_SHIFT);
+    uint32_t gap_pages = (uint32_t)(ZONE_GAP >> PAGE_SHIFT);
     for (uint32_t i = 0; i < ZONE_COUNT; i++) {
-        sp->zones[i].first_page = i * zone_pages;
-        sp->zones[i].limit_pages = zone_pages;
+        sp->zones[i].first_page = i * zone_pages + gap_pages;
+        sp->zones[i].limit_pages = zone_pages - gap_pages;
         sp->zones[i].huge_from = UINT32_MAX;
     }
 }
@@ -103,11 +105,12 @@ int ebb__space_start(void) {
  * stays so when a later step fails, and is not counted twice. [zone lock] */
 static int table_grow(zone *z, enum zone_table id, void *table, size_t bits_a_page, size_t pages) {
     if (bits_a_page <= 32 && ebb__space.zone_bytes < ZONE_SMALL) return 0;
-    char *start = (char *)table + (size_t)z->first_page * bits_a_page / 8;
-    size_t have = z->table_bytes[id];
-    size_t need = round_up((pages * bits_a_page + 7) / 8, ebb__os_page_size());
+    size_t start = round_down(z->first_page * bits_a_page / 8, ebb__os_page_size());
+    size_t end = round_up((z->first_page + pages) * bits_a_page / 8 + 1, ebb__os_page_size());
+    size_t have = z->table_bytes[id], need = end - start;
     if (have >= need) return 0;
-    if (ebb__os_commit(start + have, need - have, OS_METADATA) != 0) return EBB_ENOMEM;
+    if (ebb__os_commit((char *)table + start + have, need - have, OS_METADATA) != 0)
+        return EBB_ENOMEM;
     z->table_bytes[id] = need;
     return 0;
 }

@@ -4,7 +4,10 @@
  *   base                       middle                     base + 2 * zone
  *   |  scan zone: may hold     |  data zone: cannot hold  |
  *   |  pointers                |  pointers                |
- *   |==== used ====|...........|=== used ===|.............|
+ *   | |==== used ====|.........| |=== used ===|...........|
+ *
+ * Both begin with a gap, so that no object has a bound's address: registers and stacks are full of
+ * it, and so are places that say where what is mapped before the heap ends.
  *
  *   page_of(p)  = (p - base) / PAGE
  *   span_of[page]              the span that the page is part of, if that span says so too
@@ -74,7 +77,8 @@ enum zone_table { TABLE_SPAN_OF, TABLE_RESIDENT, TABLE_ALLOC, TABLE_MARK, TABLE_
 
 typedef struct zone {
     os_lock lock; /* guards what follows, spans' page fields, resident bits */
-    uint32_t first_page, used_pages, limit_pages; /* used: ever handed to the page lists; it is
+    uint32_t first_page, used_pages, limit_pages; /* from the zone's bound on: see ZONE_GAP;
+                                                   * used: ever handed to the page lists; it is
                                                    * read without the lock, relaxed: whoever holds
                                                    * an object knows the pages that were used */
     uint32_t huge_from; /* used pages from here on were asked to be huge; UINT32_MAX: none */

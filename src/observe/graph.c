@@ -67,11 +67,12 @@ static _Atomic(uint64_t) *bits_open(void) {
     char *table = ebb__os_reserve(2 * pages * BITMAP_BYTES, HUGE_PAGE);
     for (int i = 0; table && i < ZONE_COUNT; i++) {
         const zone *z = &ebb__space.zones[i];
-        char *part = table + (size_t)z->first_page * BITMAP_BYTES;
-        size_t bytes = round_up((size_t)z->used_pages * BITMAP_BYTES, HUGE_PAGE);
-        if (bytes == 0) continue;
-        if (ebb__os_commit(part, bytes, OS_METADATA) != 0) return NULL;
-        ebb__os_huge(part, bytes, true);
+        size_t used_end = ((size_t)z->first_page + z->used_pages) * BITMAP_BYTES;
+        char *part = table + round_down((size_t)z->first_page * BITMAP_BYTES, HUGE_PAGE);
+        char *end = table + round_up(used_end, HUGE_PAGE);
+        if (z->used_pages == 0) continue;
+        if (ebb__os_commit(part, (size_t)(end - part), OS_METADATA) != 0) return NULL;
+        ebb__os_huge(part, (size_t)(end - part), true);
     }
     return (_Atomic(uint64_t) *)(void *)table;
 }
@@ -106,7 +107,8 @@ static void marks_close(const graph *g, bool close) {
 
 static bool roots_number(graph *g) {
     const os_ranges *ranges = &g->snap->roots->ranges;
-    g->heap_words = ((uint64_t)ebb__space.zones[ZONE_SCAN].used_pages << PAGE_SHIFT) / 8;
+    const zone *z = &ebb__space.zones[ZONE_SCAN];
+    g->heap_words = (((uint64_t)z->first_page + z->used_pages) << PAGE_SHIFT) / 8;
     g->range_at = ebb__graph_memory((ranges->count + 1) * sizeof *g->range_at);
     if (!g->range_at) return false;
     for (size_t i = 0; i < ranges->count; i++)
