@@ -77,14 +77,19 @@ EBB__SHARED void ebb__settings_start(void);
 
 /* A thread as it was when it stopped. */
 typedef struct stopped_thread {
-    _Atomic(int) tid; /* 0 is an empty entry; sequentially consistent, after state */
-    _Atomic(uint32_t)
-        state; /* release by the thread when the rest is set, acquire by the stopper */
+    /* Its number and its state in one word, so that nobody can take another's entry: 0 is an empty
+     * one; release by the thread when the rest is set, acquire by the stopper */
+    _Atomic(uint64_t) who;
     uintptr_t sp, tp;
     os_range alternate;  /* its alternate signal stack, if it runs on that; else empty */
     heap_thread *parked; /* in a bracketed blocking call: its record */
     uint64_t sent_ns, resent_ns;
 } stopped_thread;
+
+/* 0: an empty entry. */
+EBB__INLINE int stopped_tid(const stopped_thread *t) {
+    return (int)(atomic_load_explicit(&t->who, memory_order_acquire) >> 32);
+}
 
 EBB__SHARED void ebb__world_start(void);
 

@@ -140,9 +140,9 @@ static bool primary_take(root_set *roots, uintptr_t tp, bool main_thread) {
     return root_take(roots, area.start, stack_end(&area, area.start, main_thread ? 0 : tp), true);
 }
 
-static bool stack_take(root_set *roots, const stopped_thread *t) {
+static bool stack_take(root_set *roots, const stopped_thread *t, int tid) {
     const registered_root *coroutine = registered_stack(t->sp);
-    bool main_thread = t->tid == ebb__os_pid();
+    bool main_thread = tid == ebb__os_pid();
     uintptr_t top = ebb__os_main_stack();
     os_range area;
     if (!area_of(t->sp, &area)) return false;
@@ -158,20 +158,22 @@ static bool stack_take(root_set *roots, const stopped_thread *t) {
 static bool threads_take(root_set *roots, uintptr_t sp) {
     size_t room;
     stopped_thread *table = ebb__world_threads(&room);
-    stopped_thread self = {.tid = ebb__os_tid(), .sp = sp, .tp = ebb__os_thread_pointer()};
+    stopped_thread self = {.sp = sp, .tp = ebb__os_thread_pointer()};
+    int tid = ebb__os_tid();
     if (!ebb__os_on_alternate_stack(&self.alternate)) self.alternate = (os_range){0, 0};
-    if (!root_say(roots, ORIGIN_STACK, self.tid) || !stack_take(roots, &self)) return false;
-    if (!root_say(roots, ORIGIN_STORAGE, self.tid)) return false;
+    if (!root_say(roots, ORIGIN_STACK, tid) || !stack_take(roots, &self, tid)) return false;
+    if (!root_say(roots, ORIGIN_STORAGE, tid)) return false;
     ebb__os_thread_storage(self.tp, self.sp, &roots_mappings, &roots->ranges);
     for (size_t i = 0; i < room; i++) {
         const stopped_thread *t = &table[i];
-        if (t->tid == 0 || t->sp == 0) continue;
-        if (!root_say(roots, ORIGIN_STACK, t->tid) || !stack_take(roots, t)) return false;
-        if (!root_say(roots, ORIGIN_STORAGE, t->tid)) return false;
+        tid = stopped_tid(t);
+        if (tid == 0 || t->sp == 0) continue;
+        if (!root_say(roots, ORIGIN_STACK, tid) || !stack_take(roots, t, tid)) return false;
+        if (!root_say(roots, ORIGIN_STORAGE, tid)) return false;
         ebb__os_thread_storage(t->tp, t->sp, &roots_mappings, &roots->ranges);
         if (t->parked) {
             uintptr_t registers = (uintptr_t)t->parked->parked_registers;
-            if (!root_say(roots, ORIGIN_REGISTERS, t->tid)) return false;
+            if (!root_say(roots, ORIGIN_REGISTERS, tid)) return false;
             root_take(roots, registers, registers + sizeof t->parked->parked_registers, true);
         }
     }
@@ -185,7 +187,7 @@ bool ebb__roots_in_storage(int tid, uintptr_t address) {
     os_ranges list = {0};
     bool found = false;
     for (size_t i = 0; i < room; i++)
-        if (table[i].tid == tid && table[i].sp) tp = table[i].tp;
+        if (stopped_tid(&table[i]) == tid && table[i].sp) tp = table[i].tp;
     ebb__os_thread_storage(tp, tp, &roots_mappings, &list);
     for (size_t i = 0; i < list.count; i++)
         found |= address >= list.items[i].start && address < list.items[i].end;
@@ -233,7 +235,7 @@ static bool registered_take(root_set *roots) {
         bool used = false;
         if (r->kind == ROOT_EXCLUDED) continue;
         for (size_t k = 0; r->kind == ROOT_STACK && k < room; k++)
-            used |= table[k].tid != 0 && table[k].sp >= r->start && table[k].sp < r->end;
+            used |= stopped_tid(&table[k]) != 0 && table[k].sp >= r->start && table[k].sp < r->end;
         if (used) continue;
         if (!root_say(roots, r->kind == ROOT_STACK ? ORIGIN_STACK : ORIGIN_RANGE, 0)) return false;
         if (!mapped_take(roots, r->start, r->end, r->kind)) return false;

@@ -6,7 +6,7 @@
  * call is not signalled: it left its registers behind, and waits at the end of the bracket if it
  * gets there.
  *
- *   EMPTY -> WAITING     the stopper, before it sends the signal
+ *   0 -> WAITING         the stopper, before it sends the signal
  *   WAITING -> CLAIMED   the thread, once, whether in the handler or at the end of a section
  *   CLAIMED -> STOPPED   the thread, its fields filled
  *   WAITING -> GONE      the stopper, finding that the thread ended
@@ -14,14 +14,7 @@
 #include "collector.h"
 #include "../os/probes.h"
 
-enum thread_state {
-    STATE_EMPTY,
-    STATE_WAITING,
-    STATE_CLAIMED,
-    STATE_STOPPED,
-    STATE_GONE,
-    STATE_PASSED
-};
+enum thread_state { STATE_WAITING, STATE_CLAIMED, STATE_STOPPED, STATE_GONE, STATE_PASSED };
 enum { EXEMPT_MAX = 80, STRANGERS_MAX = 32 };
 
 #define UNLISTED_NS ((uint64_t)1000000)
@@ -30,14 +23,22 @@ enum { EXEMPT_MAX = 80, STRANGERS_MAX = 32 };
 #define GIVE_UP_NS  ((uint64_t)1000 * 1000000)  /* for a thread that blocks the signal */
 #define STUCK_NS    ((uint64_t)30000 * 1000000) /* for any thread */
 
+/* Open addressing by number of thread. Who was passed over, or is not in it yet, may look for
+ * itself while the next stop begins: so it is never unmapped, and nothing but `who` is read in it
+ * by those who are not stopped. */
+typedef struct thread_table {
+    size_t room;
+    stopped_thread entries[];
+} thread_table;
+
 static struct {
-    _Atomic(bool) stopping;       /* release by the stopper when the table is ready */
-    critical *stopper;            /* its own, by which it knows itself; set before `stopping` */
-    _Atomic(uint32_t) generation; /* threads wait for it to change */
-    _Atomic(uint32_t) stopped;    /* threads that reached STOPPED: the stopper waits on it */
-    stopped_thread *table;        /* open addressing by tid; stable while stopping */
-    size_t room, count;
-    int *tids; /* as listed last */
+    _Atomic(bool) stopping;        /* release by the stopper when the table is ready */
+    _Atomic(critical *) stopper;   /* its own, by which it knows itself; set before `stopping` */
+    _Atomic(uint32_t) generation;  /* threads wait for it to change */
+    _Atomic(uint32_t) stopped;     /* threads that reached STOPPED: the stopper waits on it */
+    _Atomic(thread_table *) table; /* release by the stopper, acquire by threads */
+    size_t count;                  /* entries in use */
+    int *tids;                     /* as listed last */
     size_t tids_room;
     int there;                           /* how many threads the system counted after that */
     uint64_t since_ns;                   /* when the stop began; the stopper's */
@@ -88,27 +89,61 @@ bool ebb__world_exempted(void) {
 /* --- The table ---------------------------------------------------------------------------------
  */
 
-/* The thread's entry, or the empty one where it belongs. */
-static stopped_thread *entry_of(int tid) {
-    size_t at = (size_t)tid * 2654435761u % world.room;
-    while (world.table[at].tid != 0 && world.table[at].tid != tid) at = (at + 1) % world.room;
-    return &world.table[at];
+static thread_table *table_now(void) {
+    return atomic_load_explicit(&world.table, memory_order_acquire);
 }
 
-static bool table_start(size_t threads) {
-    size_t page = ebb__os_page_size(), need = 2 * threads + 64;
-    if (world.room < need) {
-        if (world.table)
-            ebb__os_unmap(world.table, round_up(world.room * sizeof *world.table, page),
-                          OS_METADATA);
-        world.table = ebb__os_map(round_up(need * sizeof *world.table, page), OS_METADATA);
-        world.room = world.table ? need : 0;
-        if (!world.table) return false;
+static uint64_t who_of(int tid, enum thread_state state) {
+    return (uint64_t)(uint32_t)tid << 32 | state;
+}
+
+static bool entry_is(const stopped_thread *entry, int tid, enum thread_state state) {
+    return atomic_load_explicit(&entry->who, memory_order_acquire) == who_of(tid, state);
+}
+
+static void entry_put(stopped_thread *entry, int tid, enum thread_state state) {
+    atomic_store_explicit(&entry->who, who_of(tid, state), memory_order_release);
+}
+
+/* From WAITING, if it is this thread's entry and waits. */
+static bool entry_turn(stopped_thread *entry, int tid, enum thread_state state) {
+    uint64_t waiting = who_of(tid, STATE_WAITING);
+    return atomic_compare_exchange_strong_explicit(&entry->who, &waiting, who_of(tid, state),
+                                                   memory_order_acquire, memory_order_relaxed);
+}
+
+/* The thread's entry, or the empty one where it belongs. */
+static stopped_thread *entry_of(int tid) {
+    thread_table *t = table_now();
+    for (size_t at = (size_t)tid * 2654435761u % t->room;; at = (at + 1) % t->room) {
+        int there = stopped_tid(&t->entries[at]);
+        if (there == 0 || there == tid) return &t->entries[at];
     }
-    memset(world.table, 0, world.room * sizeof *world.table);
+}
+
+/* Twice as large each time: what is left behind is less than what is in use. */
+static bool table_start(size_t threads) {
+    thread_table *t = table_now();
+    size_t page = ebb__os_page_size(), need = 2 * threads + 64;
+    if (!t || t->room < need) {
+        size_t room = t ? max_size(need, 2 * t->room) : need;
+        t = ebb__os_map(round_up(sizeof *t + room * sizeof *t->entries, page), OS_METADATA);
+        if (!t) return false;
+        t->room = room;
+        atomic_store_explicit(&world.table, t, memory_order_release);
+    }
+    for (size_t i = 0; i < t->room; i++)
+        atomic_store_explicit(&t->entries[i].who, 0, memory_order_relaxed);
     world.count = 0;
     atomic_store_explicit(&world.stopped, 0, memory_order_relaxed);
     return true;
+}
+
+/* What a thread says of itself in the stop. */
+static void entry_fill(stopped_thread *entry, uintptr_t sp, uintptr_t tp, os_range alternate) {
+    entry->sp = sp;
+    entry->tp = tp;
+    entry->alternate = alternate;
 }
 
 /* Lists the threads into world.tids. Their number, or -1. */
@@ -143,28 +178,30 @@ static stopped_thread *entry_await(uint32_t *generation) {
         *generation = atomic_load_explicit(&world.generation, memory_order_acquire);
         if (!atomic_load_explicit(&world.stopping, memory_order_acquire)) return NULL;
         stopped_thread *me = entry_of(tid);
-        if (me->tid != 0) return me;
-        if (world.stopper == &ebb__critical || tid_exempt(tid)) return NULL;
+        if (stopped_tid(me) != 0) return me;
+        if (atomic_load_explicit(&world.stopper, memory_order_relaxed) == &ebb__critical ||
+            tid_exempt(tid))
+            return NULL;
         ebb__os_wait(&world.generation, *generation, UNLISTED_NS);
     }
 }
 
 static void world_wait(uintptr_t sp, void *unused) {
     (void)unused;
-    uint32_t generation, waiting = STATE_WAITING;
+    uint32_t generation;
+    int tid = ebb__os_tid();
     stopped_thread *me = entry_await(&generation);
     if (!me) return;
-    if (!atomic_compare_exchange_strong_explicit(&me->state, &waiting, STATE_CLAIMED,
-                                                 memory_order_acquire, memory_order_acquire)) {
-        if (waiting == STATE_PASSED) resume_await(generation);
+    if (!entry_turn(me, tid, STATE_CLAIMED)) {
+        if (entry_is(me, tid, STATE_PASSED)) resume_await(generation);
         return;
     }
-    me->sp = sp;
-    me->tp = ebb__os_thread_pointer();
-    if (!ebb__os_on_alternate_stack(&me->alternate)) me->alternate = (os_range){0, 0};
+    os_range alternate;
+    if (!ebb__os_on_alternate_stack(&alternate)) alternate = (os_range){0, 0};
+    entry_fill(me, sp, ebb__os_thread_pointer(), alternate);
     /* Who was passed over may have claimed in the next stop already; that one waits for this. */
     generation = atomic_load_explicit(&world.generation, memory_order_acquire);
-    atomic_store_explicit(&me->state, STATE_STOPPED, memory_order_release);
+    entry_put(me, tid, STATE_STOPPED);
     atomic_fetch_add_explicit(&world.stopped, 1, memory_order_release);
     ebb__os_wake(&world.stopped, false);
     if (atomic_load_explicit(&world.stopping, memory_order_acquire)) resume_await(generation);
@@ -224,10 +261,10 @@ void ebb_blocking_end(void) {
 }
 
 static void parked_note(stopped_thread *entry, heap_thread *t) {
-    entry->sp = t->parked_sp;
-    entry->tp = t->parked_tp;
-    entry->alternate = (os_range){t->parked_alternate[0], t->parked_alternate[1]};
+    entry_fill(entry, t->parked_sp, t->parked_tp,
+               (os_range){t->parked_alternate[0], t->parked_alternate[1]});
     entry->parked = t;
+    entry_put(entry, t->tid, STATE_STOPPED);
 }
 
 /* The record of a thread that called us. [threads lock] */
@@ -241,19 +278,16 @@ static heap_thread *record_of(int tid) {
  * (libunwind does that while it waits for the loader's lock), or under ThreadSanitizer, which keeps
  * the signal until the thread comes back. True when it is held there now. */
 static bool parked_since(stopped_thread *entry) {
-    uint32_t waiting = STATE_WAITING, parked = PARK_PARKED;
+    uint32_t parked = PARK_PARKED;
+    int tid = stopped_tid(entry);
     ebb__critical_lock(&ebb__threads_lock);
-    heap_thread *t = record_of(entry->tid);
+    heap_thread *t = record_of(tid);
     bool held =
         t && atomic_compare_exchange_strong_explicit(&t->parked, &parked, PARK_HELD,
                                                      memory_order_acquire, memory_order_relaxed);
     ebb__critical_unlock(&ebb__threads_lock);
-    if (!held ||
-        !atomic_compare_exchange_strong_explicit(&entry->state, &waiting, STATE_CLAIMED,
-                                                 memory_order_acquire, memory_order_relaxed))
-        return false;
+    if (!held || !entry_turn(entry, tid, STATE_CLAIMED)) return false;
     parked_note(entry, t);
-    atomic_store_explicit(&entry->state, STATE_STOPPED, memory_order_release);
     return true;
 }
 
@@ -264,10 +298,8 @@ static void parked_hold(int self) {
         if (!atomic_compare_exchange_strong_explicit(&t->parked, &parked, PARK_HELD,
                                                      memory_order_acquire, memory_order_relaxed))
             continue;
-        stopped_thread *entry = entry_of(t->tid);
-        *entry = (stopped_thread){.tid = t->tid, .state = STATE_STOPPED};
-        parked_note(entry, t);
-        if (++world.count > world.room / 2) break;
+        parked_note(entry_of(t->tid), t);
+        if (++world.count > table_now()->room / 2) break;
     }
 }
 
@@ -322,62 +354,61 @@ static int threads_signal(int listed, int self) {
         int tid = world.tids[i];
         if (tid == self || tid_exempt(tid)) continue;
         stopped_thread *entry = entry_of(tid);
-        if (entry->tid != 0) continue;
-        if (++world.count > world.room / 2) return -1;
+        if (stopped_tid(entry) != 0) continue;
+        if (++world.count > table_now()->room / 2) return -1;
+        entry_fill(entry, 0, 0, (os_range){0, 0});
+        entry->parked = NULL;
         entry->sent_ns = entry->resent_ns = ebb__os_now_ns();
         /* The entry first: a stranger that becomes known finds it, or is found known. */
-        uint32_t waiting = STATE_WAITING;
-        atomic_store_explicit(&entry->state, waiting, memory_order_relaxed);
-        entry->tid = tid;
+        entry_put(entry, tid, STATE_WAITING);
         atomic_thread_fence(memory_order_seq_cst);
         if (stranger_again(tid))
-            atomic_compare_exchange_strong_explicit(&entry->state, &waiting, STATE_PASSED,
-                                                    memory_order_relaxed, memory_order_relaxed);
+            entry_turn(entry, tid, STATE_PASSED);
         else if (!ebb__os_stop_send(tid, ebb__settings.signal))
-            atomic_store_explicit(&entry->state, STATE_GONE, memory_order_relaxed);
+            entry_put(entry, tid, STATE_GONE);
         added++;
     }
     return added;
 }
 
+static bool entry_straggles(const stopped_thread *entry) {
+    int tid = stopped_tid(entry);
+    return tid != 0 && (entry_is(entry, tid, STATE_WAITING) || entry_is(entry, tid, STATE_CLAIMED));
+}
+
 /* The first thread that has not stopped. */
 static stopped_thread *straggler(void) {
-    for (size_t i = 0; i < world.room; i++) {
-        uint32_t state = atomic_load_explicit(&world.table[i].state, memory_order_acquire);
-        if (world.table[i].tid != 0 && (state == STATE_WAITING || state == STATE_CLAIMED))
-            return &world.table[i];
-    }
+    thread_table *t = table_now();
+    for (size_t i = 0; i < t->room; i++)
+        if (entry_straggles(&t->entries[i])) return &t->entries[i];
     return NULL;
 }
 
 /* A thread has been silent for a while: sends again, finds it gone, or gives up (EBB_EBUSY). */
 static int straggler_prod(stopped_thread *t, uint64_t now) {
     char name[32];
-    enum os_silence why = ebb__os_silence(t->tid, ebb__settings.signal, name, sizeof name);
-    uint32_t waiting = STATE_WAITING;
-    if (why == OS_SILENCE_TOOL) exempt_add(t->tid);
-    if (why == OS_SILENCE_GONE || tid_exempt(t->tid)) {
-        atomic_compare_exchange_strong_explicit(&t->state, &waiting, STATE_GONE,
-                                                memory_order_relaxed, memory_order_relaxed);
+    int tid = stopped_tid(t);
+    enum os_silence why = ebb__os_silence(tid, ebb__settings.signal, name, sizeof name);
+    if (why == OS_SILENCE_TOOL) exempt_add(tid);
+    if (why == OS_SILENCE_GONE || tid_exempt(tid)) {
+        entry_turn(t, tid, STATE_GONE);
         return 0;
     }
     if (parked_since(t)) return 0;
-    if (is_stranger(t->tid, why)) {
-        if (!stranger_known(t->tid))
-            world.strangers[world.strangers_next++ % STRANGERS_MAX] = t->tid;
-        atomic_compare_exchange_strong_explicit(&t->state, &waiting, STATE_PASSED,
-                                                memory_order_relaxed, memory_order_relaxed);
+    if (is_stranger(tid, why)) {
+        if (!stranger_known(tid)) world.strangers[world.strangers_next++ % STRANGERS_MAX] = tid;
+        entry_turn(t, tid, STATE_PASSED);
         return 0;
     }
     uint64_t silent = now - t->sent_ns;
     if (silent > (why == OS_SILENCE_BLOCKED ? GIVE_UP_NS : STUCK_NS)) {
-        ebb__warn("thread %d (%s) %s signal %d: no collection while it does%s", t->tid, name,
+        ebb__warn("thread %d (%s) %s signal %d: no collection while it does%s", tid, name,
                   why == OS_SILENCE_BLOCKED ? "blocks" : "does not answer", ebb__settings.signal,
-                  thread_known(t->tid) ? "" : ", unless EBB_GC=strangers=pass");
+                  thread_known(tid) ? "" : ", unless EBB_GC=strangers=pass");
         return EBB_EBUSY;
     }
     if (why == OS_SILENCE_UNKNOWN && now - t->resent_ns > RESEND_NS) {
-        ebb__os_stop_send(t->tid, ebb__settings.signal);
+        ebb__os_stop_send(tid, ebb__settings.signal);
         t->resent_ns = now;
     }
     return 0;
@@ -386,8 +417,7 @@ static int straggler_prod(stopped_thread *t, uint64_t now) {
 static int stragglers_wait(void) {
     for (stopped_thread *t; (t = straggler()) != NULL;) {
         uint32_t stopped = atomic_load_explicit(&world.stopped, memory_order_acquire);
-        uint32_t state = atomic_load_explicit(&t->state, memory_order_acquire);
-        if (state != STATE_WAITING && state != STATE_CLAIMED) continue;
+        if (!entry_straggles(t)) continue;
         ebb__os_wait(&world.stopped, stopped, PROD_NS);
         if (atomic_load_explicit(&world.stopped, memory_order_acquire) != stopped) continue;
         int error = straggler_prod(t, ebb__os_now_ns());
@@ -401,6 +431,15 @@ static void world_open(void) {
     atomic_fetch_add_explicit(&world.generation, 1, memory_order_release);
     ebb__os_wake(&world.generation, true);
     parked_release();
+}
+
+/* After a stop that failed nobody may take or fill an entry of it any more: the next uses them. */
+static void entries_settle(void) {
+    for (stopped_thread *t; (t = straggler()) != NULL;) {
+        uint32_t stopped = atomic_load_explicit(&world.stopped, memory_order_acquire);
+        if (entry_turn(t, stopped_tid(t), STATE_GONE) || !entry_straggles(t)) continue;
+        ebb__os_wait(&world.stopped, stopped, PROD_NS);
+    }
 }
 
 /* All that were listed last are there still, and there were no others. Who stopped cannot end. */
@@ -449,10 +488,12 @@ static int world_try(int self) {
     ebb__critical_lock(&ebb__threads_lock);
     parked_hold(self);
     ebb__critical_unlock(&ebb__threads_lock);
-    world.stopper = &ebb__critical;
+    atomic_store_explicit(&world.stopper, &ebb__critical, memory_order_relaxed);
     atomic_store_explicit(&world.stopping, true, memory_order_release);
     int error = threads_stop(listed, self);
-    if (error) world_open();
+    if (!error) return 0;
+    entries_settle();
+    world_open();
     return error;
 }
 
@@ -485,13 +526,13 @@ uint64_t ebb__world_stopped_ns(uint64_t *stops) {
 }
 
 stopped_thread *ebb__world_threads(size_t *count) {
-    *count = world.room;
-    return world.table;
+    thread_table *t = table_now();
+    *count = t->room;
+    return t->entries;
 }
 
 bool ebb__world_has(int tid) {
-    const stopped_thread *t = entry_of(tid);
-    return t->tid == tid && atomic_load_explicit(&t->state, memory_order_acquire) == STATE_STOPPED;
+    return entry_is(entry_of(tid), tid, STATE_STOPPED);
 }
 
 /* One that was passed over, or was made by such a one since the list was whole, may have made

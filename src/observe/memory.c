@@ -177,7 +177,8 @@ static void claim_stacks(memory_look *look, const int *tids, int count) {
     int self = ebb__os_tid();
     claim_stack(look, self, 0, ebb__os_thread_pointer());
     for (size_t i = 0; i < room; i++)
-        if (table[i].tid != 0 && table[i].tp != 0) claim_stack(look, table[i].tid, 0, table[i].tp);
+        if (stopped_tid(&table[i]) != 0 && table[i].tp != 0)
+            claim_stack(look, stopped_tid(&table[i]), 0, table[i].tp);
     for (int i = 0; i < count; i++)
         if (tids[i] != self && !ebb__world_has(tids[i]))
             claim_stack(look, tids[i], ebb__os_thread_stack(tids[i]), 0);
