@@ -10,6 +10,7 @@
 #include "../../include/ebb/profile.h"
 
 enum { SAMPLES_LEAST = 1024, SAMPLES_MOST = 1 << 25 }; /* room in the table */
+enum { FILTER_SHIFT = 15, FILTER_BYTES = 1 << FILTER_SHIFT };
 
 enum sample_state { SAMPLE_NEW, SAMPLE_LIVE, SAMPLE_DEAD };
 
@@ -28,11 +29,45 @@ static struct {
 
 static _Atomic(uint64_t) samples_lost; /* relaxed */
 
+/* How many samples there are of objects with the same hash, 255 for ever where there were so many:
+ * who frees others asks no lock. Mapped with the table's first entries and then stays. Changed
+ * under the lock; relaxed: whoever holds an object of the table got it after it was counted. */
+static _Atomic(_Atomic(uint8_t) *) samples_filter;
+
 /* --- The table ---------------------------------------------------------------------------------
  */
 
+static uint64_t sample_hash(uintptr_t object) {
+    return (object >> 4) * 0x9e3779b97f4a7c15u;
+}
+
 static size_t sample_home(uintptr_t object, size_t room) {
-    return ((object >> 4) * 0x9e3779b97f4a7c15u >> 20) & (room - 1);
+    return (sample_hash(object) >> 20) & (room - 1);
+}
+
+static _Atomic(uint8_t) *filter_now(void) {
+    return atomic_load_explicit(&samples_filter, memory_order_acquire);
+}
+
+static bool filter_map(void) {
+    if (filter_now()) return true;
+    _Atomic(uint8_t) *filter = ebb__os_map(FILTER_BYTES, OS_METADATA);
+    atomic_store_explicit(&samples_filter, filter, memory_order_release);
+    return filter != NULL;
+}
+
+static _Atomic(uint8_t) *filter_of(uintptr_t object) {
+    return &filter_now()[sample_hash(object) >> (64 - FILTER_SHIFT)];
+}
+
+static bool sample_possible(uintptr_t object) {
+    return filter_now() && atomic_load_explicit(filter_of(object), memory_order_relaxed) > 0;
+}
+
+static void filter_count(uintptr_t object, int more) {
+    uint8_t have = atomic_load_explicit(filter_of(object), memory_order_relaxed);
+    if (have < UINT8_MAX)
+        atomic_store_explicit(filter_of(object), (uint8_t)(have + more), memory_order_relaxed);
 }
 
 static size_t samples_bytes(size_t room) {
@@ -53,6 +88,7 @@ static sample_entry *sample_find(uintptr_t object) {
 }
 
 static bool samples_resize(size_t room) {
+    if (!filter_map()) return false;
     sample_entry *entries = ebb__os_map(samples_bytes(room), OS_METADATA);
     if (!entries) return false;
     for (size_t i = 0; i < samples.room; i++) {
@@ -74,7 +110,10 @@ static bool sample_insert(uintptr_t object, uint32_t bucket) {
             return false;
     }
     sample_entry *e = sample_place(samples.entries, samples.room, object);
-    samples.count += e->object == 0;
+    if (!e->object) {
+        samples.count++;
+        filter_count(object, 1);
+    }
     *e = (sample_entry){object, bucket, SAMPLE_NEW};
     return true;
 }
@@ -82,6 +121,7 @@ static bool sample_insert(uintptr_t object, uint32_t bucket) {
 /* Those behind it that would not be found any more move up. */
 static void sample_delete(size_t at) {
     size_t mask = samples.room - 1;
+    filter_count(samples.entries[at].object, -1);
     for (size_t next = (at + 1) & mask; samples.entries[next].object; next = (next + 1) & mask) {
         size_t home = sample_home(samples.entries[next].object, samples.room);
         if (((next - home) & mask) < ((next - at) & mask)) continue;
@@ -165,6 +205,7 @@ static void profile_taken(uintptr_t object, size_t size) {
 
 /* The points in what is cut off go with it: with those alone goes the sample. */
 static void profile_resized(uintptr_t object, size_t before, size_t size) {
+    if (!sample_possible(object)) return;
     ebb__critical_lock(&ebb__sample_lock);
     sample_entry *e = sample_find(object);
     if (e) {
@@ -182,6 +223,7 @@ static void profile_resized(uintptr_t object, size_t before, size_t size) {
 }
 
 static void profile_released(uintptr_t object) {
+    if (!sample_possible(object)) return;
     ebb__critical_lock(&ebb__sample_lock);
     sample_entry *e = sample_find(object);
     if (e) sample_delete((size_t)(e - samples.entries));
@@ -293,7 +335,7 @@ double ebb__profile_weight(size_t size) {
 }
 
 size_t ebb__profile_bytes(void) {
-    return ebb__sites_bytes() + samples_bytes(samples.room);
+    return ebb__sites_bytes() + samples_bytes(samples.room) + (filter_now() ? FILTER_BYTES : 0);
 }
 
 /* --- Copies ------------------------------------------------------------------------------------
