@@ -108,6 +108,11 @@ static bool take_strangers(const char *value) {
     return true;
 }
 
+static bool take_huge(const char *value) {
+    ebb__space_huge = strcmp(value, "on") == 0;
+    return ebb__space_huge || strcmp(value, "off") == 0;
+}
+
 static bool take_flag(const char *value, bool *flag) {
     uint64_t n;
     if (!number_of(value, 1, &n)) return false;
@@ -227,6 +232,7 @@ static const setting gc_settings[] = {
     {"dirty", "off, all or kernel", take_dirty},
     {"idle", "a number of seconds or off", take_idle},
     {"strangers", "stop or pass", take_strangers},
+    {"huge", "on or off", take_huge},
     {NULL, NULL, NULL},
 };
 

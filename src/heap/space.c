@@ -5,6 +5,7 @@
 #include "space.h"
 
 space ebb__space;
+bool ebb__space_huge;
 
 enum {
     GROW_PAGES = 512,        /* 4 MiB */
@@ -13,7 +14,7 @@ enum {
 #define ZONE_MAX  ((size_t)1 << 40)
 #define ZONE_MIN  (64 * MIB)
 #define ZONE_GAP  HUGE_PAGE  /* before the first page of a zone */
-#define HUGE_FROM (16 * MIB) /* zones grow by huge pages beyond this size */
+#define HUGE_FROM (16 * MIB) /* zones that grow by huge pages do so beyond this size */
 
 /* Where the tables lie behind the zones, as offsets, for zones of a given size. */
 struct space_plan {
@@ -135,8 +136,9 @@ int ebb__space_grow(zone *z, uint32_t pages) {
     char *start = (char *)page_address(z->first_page + from);
     size_t bytes = (to - from) << PAGE_SHIFT;
     if (ebb__os_commit(start, bytes, OS_HEAP) != 0) return EBB_ENOMEM;
-    if ((to << PAGE_SHIFT) > HUGE_FROM) ebb__os_huge(start, bytes, true);
-    if ((to << PAGE_SHIFT) > HUGE_FROM) z->huge_from = (uint32_t)min_size(z->huge_from, from);
+    bool huge = ebb__space_huge && (to << PAGE_SHIFT) > HUGE_FROM;
+    if (huge || !ebb__space_huge) ebb__os_huge(start, bytes, huge);
+    if (huge) z->huge_from = (uint32_t)min_size(z->huge_from, from);
     __atomic_store_n(&z->used_pages, (uint32_t)to, __ATOMIC_RELAXED);
     return 0;
 }

@@ -270,4 +270,7 @@ EBB__SHARED extern _Atomic(uint64_t) ebb__pages_returned_total;
 /* No allocation of pages passes this footprint. SIZE_MAX is no limit. Relaxed. */
 EBB__SHARED extern _Atomic(size_t) ebb__space_limit;
 
+/* Whether zones ask for huge pages as they grow, or decline them. Set before they do. */
+EBB__SHARED extern bool ebb__space_huge;
+
 #endif
