@@ -66,7 +66,7 @@ static void verify_large(const span *s) {
 static void verify_free(const span *s) {
     uint32_t resident = 0;
     for (uint32_t p = s->first_page; p < s->first_page + s->pages; p++)
-        resident += ebb__space.resident[p / 64] >> (p % 64) & 1;
+        resident += (uint32_t)(ebb__space.resident[p / 64] >> (p % 64) & 1);
     verify(resident == s->resident_pages, s, resident, s->resident_pages);
     for (uint32_t w = 0; w < BITMAP_WORDS; w++) {
         verify(bits_word(span_alloc_bits(s), w) == 0, s, w, 0);
