@@ -71,6 +71,7 @@ static struct {
     } roots, changed;
     uint32_t held[HELD_MOST]; /* spans with `held` set [lock] */
     uint32_t held_count;
+    /* Threads that help read both, which do not change while one may. */
     bool parallel; /* several mark at once */
     bool beside;   /* the program runs */
 } pool;
@@ -578,10 +579,10 @@ void ebb__mark_run(const os_ranges *roots, const os_ranges *changed, unsigned mo
     list_set(&pool.changed, changed);
     uint64_t cpu = ebb__os_thread_cpu_ns();
     pool.markers = ebb__crew_size(most);
-    pool.parallel = pool.markers > 1 || pool.beside;
+    if (!pool.beside) pool.parallel = pool.markers > 1;
     atomic_store_explicit(&pool.idle, 0, memory_order_relaxed);
     ebb__crew_run(mark_part, pool.markers);
-    pool.parallel = pool.beside;
+    if (!pool.beside) pool.parallel = false;
     totals->cpu_ns += ebb__os_thread_cpu_ns() - cpu + ebb__crew_charged();
 }
 
