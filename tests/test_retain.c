@@ -284,8 +284,12 @@ TEST(a_stack_is_a_doubtful_root) {
     pthread_join(thread, NULL);
 }
 
-static void *holder_storage(void *unused) {
+static NOINLINE void storage_fill(void) {
     kept_by_thread = hidden_list(50);
+}
+
+static void *holder_storage(void *unused) {
+    storage_fill();
     test_clear_stack();
     atomic_store(&stage, 1);
     while (atomic_load(&stage) < 2) usleep(1000);
