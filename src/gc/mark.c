@@ -560,6 +560,8 @@ void ebb__mark_forked(void) {
     ebb__extents_forked();
     atomic_store_explicit(&pool.helpers, 0, memory_order_relaxed);
     atomic_store_explicit(&pool.full_count, 0, memory_order_relaxed);
+    atomic_store_explicit(&pool.done_bytes, 0, memory_order_relaxed);
+    atomic_store_explicit(&pool.done_objects, 0, memory_order_relaxed);
     mark_local = (marker){0};
     pool.held_count = 0; /* the first cycle is full and clears the spans' own */
 }
