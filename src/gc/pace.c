@@ -12,19 +12,20 @@
 #include "collector.h"
 
 static struct {
-    _Atomic(size_t) waste;             /* see limit_waste; SIZE_MAX: not known; relaxed */
-    _Atomic(size_t) begun_at;          /* claimed when this cycle began; relaxed */
-    _Atomic(size_t) closing_at;        /* claimed by then at most: see ebb__pace_close; relaxed */
-    _Atomic(uint64_t) expected;        /* bytes that it will mark; relaxed */
-    uint64_t marked[2];                /* bytes that the last minor and full one marked [owner] */
-    _Atomic(size_t) claimed_beside[2]; /* bytes that were claimed while they did; relaxed */
+    _Atomic(size_t) live;       /* found reachable last, a guess; SIZE_MAX: none yet; relaxed */
+    _Atomic(size_t) waste;      /* see limit_waste; SIZE_MAX: not known; relaxed */
+    _Atomic(size_t) begun_at;   /* claimed when this cycle began; relaxed */
+    _Atomic(size_t) closing_at; /* claimed by then at most: see ebb__pace_close; relaxed */
+    _Atomic(uint64_t) expected; /* bytes that it will mark; relaxed */
+    uint64_t marked[2];         /* bytes that the last minor and full one marked [owner] */
+    _Atomic(size_t) claimed_beside[2];    /* bytes that were claimed while they did; relaxed */
     _Atomic(uint64_t) assist_ns, wait_ns; /* relaxed */
     double yield_first; /* part of what was claimed that the first minor cycle after a full one
                          * found dead; 0: there was none yet [owner] */
     bool poor;          /* minor cycles do not pay any more [owner] */
     _Atomic(uint64_t) vain_since_ns, vain_cost_ns; /* cycles at the limit that gave little */
     _Atomic(uint32_t) vain;                        /* how many in a row; relaxed, as the others */
-} pace = {.waste = SIZE_MAX, .closing_at = SIZE_MAX};
+} pace = {.live = SIZE_MAX, .waste = SIZE_MAX, .closing_at = SIZE_MAX};
 
 static _Atomic(ebb_limit_handler) limit_handler;
 static _Atomic(void *) limit_arg;
@@ -107,7 +108,8 @@ bool ebb__pace_full(void) {
 
 /* Marking goes at about a byte a nanosecond. */
 bool ebb__pace_small(void) {
-    size_t live = ebb__cycle.cycles ? ebb__cycle.last.live : claimed_now() / 8;
+    size_t live = atomic_load_explicit(&pace.live, memory_order_relaxed);
+    if (live == SIZE_MAX) live = claimed_now() / 8;
     return live < ebb__settings.pause_ns;
 }
 
@@ -153,6 +155,7 @@ void ebb__pace_end(cycle_record *r) {
     if (!r->full) r->live += ebb__cycle.marked;
     ebb__cycle.marked = r->live;
     r->live += r->held;
+    atomic_store_explicit(&pace.live, r->live, memory_order_relaxed);
     if (r->full) ebb__cycle.live_full = max_size(r->live, 1);
     atomic_store_explicit(&ebb__heap_claimed, 0, memory_order_relaxed);
     ebb__pace_set(r->live);
@@ -341,7 +344,8 @@ static void limit_complain(size_t bytes) {
     uint64_t now = ebb__os_now_ns(), last = atomic_load_explicit(&said_ns, memory_order_relaxed);
     if (last != 0 && now - last < 60000000000u) return;
     atomic_store_explicit(&said_ns, now, memory_order_relaxed);
-    size_t live = ebb__cycle.last.live;
+    size_t live = atomic_load_explicit(&pace.live, memory_order_relaxed);
+    if (live == SIZE_MAX) live = 0;
     if (limit == SIZE_MAX)
         ebb__warn("the system gives no more memory: %zu bytes cannot be had, %zu are live", bytes,
                   live);
