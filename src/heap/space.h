@@ -129,6 +129,11 @@ EBB__INLINE uint32_t page_of(uintptr_t address) {
     return (uint32_t)((address - ebb__space.base) >> PAGE_SHIFT);
 }
 
+/* Before its first page: no object's address. */
+EBB__INLINE uintptr_t zone_start(const zone *z) {
+    return z == &ebb__space.zones[ZONE_SCAN] ? ebb__space.base : ebb__space.middle;
+}
+
 EBB__INLINE span *span_at(uint32_t number) {
     return &ebb__space.spans[number];
 }

@@ -124,8 +124,7 @@ static void memory_between(struct ebb_memory *out) {
     for (int i = 0; i < ZONE_COUNT; i++) {
         const zone *z = &ebb__space.zones[i];
         pages += z->in_use_pages;
-        resident += ebb__residency_in(page_address(z->first_page),
-                                      page_address(z->first_page + z->used_pages));
+        resident += ebb__residency_in(zone_start(z), page_address(z->first_page + z->used_pages));
         out->heap_returned += (uint64_t)(z->free_pages - z->resident_free_pages) << PAGE_SHIFT;
     }
     for (uint32_t n = 1; n < ebb__space.span_count; n++)

@@ -8,7 +8,7 @@
 
 static struct {
     uint64_t *bits[ZONE_COUNT];
-    /* In pages, so that nobody takes a zone's bounds for references to its first object. */
+    /* In pages: where the used ones end, an object will begin. */
     uintptr_t start_page[ZONE_COUNT], end_page[ZONE_COUNT];
     size_t bytes[ZONE_COUNT];
     unsigned shift; /* log2 of the system's page size */
@@ -35,8 +35,7 @@ bool ebb__residency_take(const os_pages *pages) {
     residency.shift = log2_floor(ebb__os_page_size());
     for (size_t i = 0; i < ZONE_COUNT; i++) {
         const zone *z = &ebb__space.zones[i];
-        uintptr_t start = page_address(z->first_page);
-        uintptr_t end = start + ((size_t)z->used_pages << PAGE_SHIFT);
+        uintptr_t start = zone_start(z), end = page_address(z->first_page + z->used_pages);
         residency.start_page[i] = start >> residency.shift;
         residency.end_page[i] = end >> residency.shift;
         size_t bits = residency.end_page[i] - residency.start_page[i];
