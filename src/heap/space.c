@@ -107,7 +107,7 @@ int ebb__space_start(void) {
 static int table_grow(zone *z, enum zone_table id, void *table, size_t bits_a_page, size_t pages) {
     if (bits_a_page <= 32 && ebb__space.zone_bytes < ZONE_SMALL) return 0;
     size_t start = round_down(z->first_page * bits_a_page / 8, ebb__os_page_size());
-    size_t end = round_up((z->first_page + pages) * bits_a_page / 8 + 1, ebb__os_page_size());
+    size_t end = round_up(((z->first_page + pages) * bits_a_page + 7) / 8, ebb__os_page_size());
     size_t have = z->table_bytes[id], need = end - start;
     if (have >= need) return 0;
     if (ebb__os_commit((char *)table + start + have, need - have, OS_METADATA) != 0)

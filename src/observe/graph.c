@@ -64,7 +64,7 @@ static void runs_forget(void) {
 /* A table as the collector's marks are: it comes zeroed, on huge pages. Null without memory. */
 static _Atomic(uint64_t) *bits_open(void) {
     size_t pages = ebb__space.zone_bytes >> PAGE_SHIFT;
-    char *table = ebb__os_reserve(2 * pages * BITMAP_BYTES, HUGE_PAGE);
+    char *table = ebb__os_reserve(round_up(2 * pages * BITMAP_BYTES, HUGE_PAGE), HUGE_PAGE);
     for (int i = 0; table && i < ZONE_COUNT; i++) {
         const zone *z = &ebb__space.zones[i];
         size_t used_end = ((size_t)z->first_page + z->used_pages) * BITMAP_BYTES;
