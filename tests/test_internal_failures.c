@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* Which call fails. Counted from the last seam_set; relaxed, no other data. */
 typedef struct seam {
@@ -18,7 +20,7 @@ typedef struct seam {
     int error; /* what errno is then; 0: what it was */
 } seam;
 
-static seam calls, maps, lists;
+static seam calls, maps, lists, signals;
 
 static void seam_set(seam *s, long at, long every, int error) {
     s->error = error;
@@ -49,8 +51,11 @@ static bool map_fails(size_t size);
 #define EBB__LIST_CALL(call)   (seam_fails(&lists) ? 0 : (call))
 #define EBB__DIRTY_CALL(call)  (seam_fails(&calls) ? (__typeof__(call))-1 : (call))
 #define mmap(start, size, ...) (map_fails(size) ? MAP_FAILED : mmap((start), (size), __VA_ARGS__))
+#define syscall(number, ...) \
+ ((number) == SYS_tgkill && seam_fails(&signals) ? -1 : syscall((number), ##__VA_ARGS__))
 #include "../src/all.c"
 #undef mmap
+#undef syscall
 
 #include <ebb/gc.h>
 #include <pthread.h>
@@ -275,6 +280,38 @@ TEST(a_list_of_threads_that_ends_early_hides_nobody) {
     for (size_t i = 0; i < HOLDERS; i++) pthread_join(holders[i], NULL);
     lists_end(0, 0, 0);
     all_is_there();
+}
+
+/* --- Numbers of threads that are used again ------------------------------------------------------
+ */
+
+static _Atomic(uint64_t) steps;
+static _Atomic(bool) steps_end;
+
+static void *stepping_body(void *unused) {
+    while (!atomic_load(&steps_end)) atomic_fetch_add(&steps, 1);
+    return unused;
+}
+
+static void nobody_steps(const root_set *roots, void *unused) {
+    uint64_t before = atomic_load(&steps);
+    (void)roots, (void)unused;
+    usleep(20000);
+    CHECK_EQ(atomic_load(&steps), before);
+}
+
+/* A thread ends before it can be signalled, and one that was made since has its number: as if
+ * nobody had been there, once. */
+TEST(who_has_the_number_of_one_that_ended_is_stopped) {
+    pthread_t stepping;
+    heap_begin("pause=0");
+    CHECK_EQ(pthread_create(&stepping, NULL, stepping_body, NULL), 0);
+    while (atomic_load(&steps) == 0) usleep(100);
+    seam_set(&signals, 1, 0, ESRCH);
+    CHECK_EQ(ebb__with_world_stopped(nobody_steps, NULL), 0);
+    CHECK_EQ(atomic_load(&signals.failed), 1);
+    atomic_store(&steps_end, true);
+    pthread_join(stepping, NULL);
 }
 
 /* --- Memory for lists that fails ----------------------------------------------------------------

@@ -10,6 +10,7 @@
  *   WAITING -> CLAIMED   the thread, once, whether in the handler or at the end of a section
  *   CLAIMED -> STOPPED   the thread, its fields filled
  *   WAITING -> GONE      the stopper, finding that the thread ended
+ *   GONE -> WAITING      the stopper, finding that another one has its number now
  *   WAITING -> PASSED    the stopper, finding a stranger: it waits if it calls us meanwhile */
 #include "collector.h"
 #include "../os/probes.h"
@@ -347,6 +348,13 @@ static bool stranger_again(int tid) {
            is_stranger(tid, ebb__os_silence(tid, ebb__settings.signal, name, sizeof name));
 }
 
+/* The thread ended, and one that was made since has its number. */
+static bool entry_reused(const stopped_thread *entry, int tid) {
+    char name[32];
+    return entry_is(entry, tid, STATE_GONE) &&
+           ebb__os_silence(tid, ebb__settings.signal, name, sizeof name) != OS_SILENCE_GONE;
+}
+
 /* Adds and signals those of the listed threads that are new. How many, or -1: the table is full. */
 static int threads_signal(int listed, int self) {
     int added = 0;
@@ -354,8 +362,9 @@ static int threads_signal(int listed, int self) {
         int tid = world.tids[i];
         if (tid == self || tid_exempt(tid)) continue;
         stopped_thread *entry = entry_of(tid);
-        if (stopped_tid(entry) != 0) continue;
-        if (++world.count > table_now()->room / 2) return -1;
+        bool empty = stopped_tid(entry) == 0;
+        if (!empty && !entry_reused(entry, tid)) continue;
+        if (empty && ++world.count > table_now()->room / 2) return -1;
         entry_fill(entry, 0, 0, (os_range){0, 0});
         entry->parked = NULL;
         entry->sent_ns = entry->resent_ns = ebb__os_now_ns();
@@ -447,7 +456,8 @@ static bool list_whole(int listed, int self) {
     if (listed != world.there) return false;
     for (int i = 0; i < listed; i++) {
         int tid = world.tids[i];
-        if (tid != self && !ebb__world_has(tid) && !ebb__os_stop_send(tid, 0)) return false;
+        if (tid == self || ebb__world_has(tid)) continue;
+        if (!ebb__os_stop_send(tid, 0) || entry_reused(entry_of(tid), tid)) return false;
     }
     return true;
 }
