@@ -327,12 +327,14 @@ static bool thread_known(int tid) {
 }
 
 /* Libraries keep threads of their own that block all signals. One that never called us has no
- * object if the program says so, or a runtime, which makes its threads known by a call: it goes on.
+ * object if the program says so, or a runtime, which makes its threads known by a call, or it seems
+ * to be a tool's: it goes on.
  * If it calls us in the stop, it finds itself passed over after its record is there
  * (ebb__thread_start), and waits; so does a thread that it makes. */
 static bool is_stranger(int tid, enum os_silence why) {
     bool passes = ebb__runtime_there() || ebb__settings.strangers_pass;
-    return why == OS_SILENCE_BLOCKED && passes && !thread_known(tid);
+    bool passed = why == OS_SILENCE_TOOL || (why == OS_SILENCE_BLOCKED && passes);
+    return passed && !thread_known(tid);
 }
 
 static bool stranger_known(int tid) {
@@ -398,7 +400,6 @@ static int straggler_prod(stopped_thread *t, uint64_t now) {
     char name[32];
     int tid = stopped_tid(t);
     enum os_silence why = ebb__os_silence(tid, ebb__settings.signal, name, sizeof name);
-    if (why == OS_SILENCE_TOOL) exempt_add(tid);
     if (why == OS_SILENCE_GONE || tid_exempt(tid)) {
         entry_turn(t, tid, STATE_GONE);
         return 0;
@@ -410,9 +411,10 @@ static int straggler_prod(stopped_thread *t, uint64_t now) {
         return 0;
     }
     uint64_t silent = now - t->sent_ns;
-    if (silent > (why == OS_SILENCE_BLOCKED ? GIVE_UP_NS : STUCK_NS)) {
+    bool blocks = why == OS_SILENCE_BLOCKED || why == OS_SILENCE_TOOL;
+    if (silent > (blocks ? GIVE_UP_NS : STUCK_NS)) {
         ebb__warn("thread %d (%s) %s signal %d: no collection while it does%s", tid, name,
-                  why == OS_SILENCE_BLOCKED ? "blocks" : "does not answer", ebb__settings.signal,
+                  blocks ? "blocks" : "does not answer", ebb__settings.signal,
                   thread_known(tid) ? "" : ", unless EBB_GC=strangers=pass");
         return EBB_EBUSY;
     }

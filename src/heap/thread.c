@@ -7,7 +7,7 @@
 _Thread_local heap_thread *ebb__self;
 _Thread_local critical ebb__critical;
 os_lock ebb__threads_lock;
-heap_thread *ebb__threads;
+_Atomic(heap_thread *) ebb__threads;
 
 static void thread_release(heap_thread *t) {
     ebb__critical_enter();

@@ -31,8 +31,8 @@ typedef struct slot {
 
 typedef struct heap_thread {
     slot slots[SLOTS];        /* by bin number modulo SLOTS; the thread, or the stopper */
-    struct heap_thread *next; /* [threads lock] */
-    int tid;                  /* of the owner; 0 while nobody's */
+    struct heap_thread *next; /* set before it is listed */
+    _Atomic(int) tid; /* of the owner; 0 while nobody's [threads lock to change]; seq. consistent */
     _Atomic(uint32_t) parked; /* see world.c */
     uintptr_t parked_sp;      /* while parked: the stack is searched from here */
     void *parked_registers[128];
@@ -57,7 +57,10 @@ typedef struct critical {
 EBB__SHARED extern _Thread_local heap_thread *ebb__self;
 EBB__SHARED extern _Thread_local critical ebb__critical;
 EBB__SHARED extern os_lock ebb__threads_lock;
-EBB__SHARED extern heap_thread *ebb__threads; /* [threads lock, or world stopped] */
+
+/* [threads lock to change] Read in the stop without: who was passed over may come in then. So it is
+ * sequentially consistent, after the record's `next`. */
+EBB__SHARED extern _Atomic(heap_thread *) ebb__threads;
 
 EBB__INLINE void ebb__critical_enter(void) {
     ebb__critical.depth++;

@@ -172,7 +172,7 @@ static bool proc_kernel_worker(int tid) {
 }
 
 /* ThreadSanitizer's own threads block all signals and sleep; each process has one or two. A thread
- * of the program's that does the same is taken for one, and not searched. */
+ * of the program's that does the same is taken for one, and not searched before it calls us. */
 static bool tool_thread(int tid) {
     char path[64], text[256];
     if (!TSAN_BUILD) return false;
