@@ -592,6 +592,27 @@ TEST(holes_are_used_after_full_cycles) {
     CHECK(after.heap_used < before.heap_used + 4 * MIB);
 }
 
+/* After a minor cycle beside what survived, where that is little: or what a few keep would pile up
+ * to the next full one. */
+TEST(holes_are_used_after_minor_cycles) {
+    enum { COUNT = 1 << 20, STEP = 128 };
+    static void *all[COUNT / STEP], *bulk;
+    struct ebb_stats s;
+    if (!generations()) SKIP("cycles are full where nobody tells of writes");
+    bulk = ebb_alloc_data(8 * MIB);
+    ebb_set_gc_room(8 * MIB);
+    probe_collect();
+    for (size_t i = 0; i < COUNT; i++) {
+        void *made = ebb_alloc(200);
+        CHECK(made != NULL);
+        if (i % STEP == 0) all[i / STEP] = made;
+        ebb_keep_alive(all);
+    }
+    ebb_stats(&s);
+    CHECK(bulk != NULL && s.cycles_minor >= 4);
+    CHECK(s.heap_used < 32 * MIB);
+}
+
 /* --- Only what changed is looked at ------------------------------------------------------------
  */
 

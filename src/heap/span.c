@@ -155,11 +155,13 @@ static void span_clean(span *s, uint32_t from, uint32_t to, uint32_t *kept) {
     heap_freed(freed, freed * s->stride);
 }
 
-/* Holes beside objects that are old are used after a full cycle only: each would make a page dirty
- * that is clean. */
-static bool span_offers_holes(const span *s) {
-    return !s->armed || atomic_load_explicit(&ebb__epoch_full, memory_order_relaxed) ==
-                            atomic_load_explicit(&ebb__epoch, memory_order_relaxed);
+/* Holes beside objects that are old make pages dirty that were clean, which are looked at again.
+ * They are used after a full cycle; after a minor one where they are half of the span or more: it
+ * takes few of those for what would take as many new pages, whose first touch costs more. */
+static bool span_offers_holes(const span *s, uint32_t kept) {
+    return !s->armed || kept <= s->count / 2 ||
+           atomic_load_explicit(&ebb__epoch_full, memory_order_relaxed) ==
+               atomic_load_explicit(&ebb__epoch, memory_order_relaxed);
 }
 
 /* Looks at records that others may be changing, and again under the lock. */
@@ -179,7 +181,7 @@ __attribute__((no_sanitize("thread"))) bool ebb__span_sweep(span *s) {
         if (kept == 0) {
             if (s->listed) partial_remove(bin, s);
             span_retire(s);
-        } else if (!s->listed && kept < s->count && span_offers_holes(s)) {
+        } else if (!s->listed && kept < s->count && span_offers_holes(s, kept)) {
             partial_add(bin, s);
         }
     }
