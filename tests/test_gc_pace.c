@@ -392,3 +392,25 @@ TEST(a_small_heap_has_its_least_room) {
     CHECK(few >= 1 && few <= 4);
     CHECK(many > 2 * few && many <= 60);
 }
+
+/* --- What the heap wants ------------------------------------------------------------------------
+ */
+
+/* Lists of words first, then of bytes, which lie elsewhere: what the first left goes back as the
+ * second grows. */
+TEST(one_zone_does_not_grow_beside_what_the_other_left) {
+    enum { COUNT = 64 * 1024 };
+    static void *all[COUNT];
+    struct ebb_stats s;
+    ebb_set_gc_room(4 * MIB);
+    for (size_t i = 0; i < COUNT; i++) CHECK((all[i] = ebb_alloc(1000)) != NULL);
+    memset(all, 0, sizeof all);
+    CHECK_EQ(ebb_collect(), 0);
+    for (size_t i = 0; i < COUNT; i++) {
+        CHECK((all[i] = ebb_alloc_data(1000)) != NULL);
+        if (i % 4096 != 4095) continue;
+        ebb_stats(&s);
+        uint64_t wanted = s.goal + s.goal / 10;
+        CHECK(s.heap_used + s.heap_free <= (s.heap_used > wanted ? s.heap_used : wanted) + 3 * MIB);
+    }
+}

@@ -82,7 +82,10 @@ void ebb__pace_set(size_t live) {
         atomic_load_explicit(&pace.claimed_beside[ebb__pace_full()], memory_order_relaxed);
     size_t reserve = min_size(max_size(beside + beside / 2, room / 8), room / 4 * 3);
     if (!ebb__dirty_in_force()) reserve = 0;
-    atomic_store_explicit(&ebb__cycle.goal, bounded ? live + room : SIZE_MAX, memory_order_relaxed);
+    size_t goal = bounded ? live + room : SIZE_MAX;
+    atomic_store_explicit(&ebb__cycle.goal, goal, memory_order_relaxed);
+    atomic_store_explicit(&ebb__pages_wanted, goal < SIZE_MAX / 2 ? goal + goal / 10 : SIZE_MAX,
+                          memory_order_relaxed);
     atomic_store_explicit(&ebb__cycle.room, room, memory_order_relaxed);
     atomic_store_explicit(&ebb__cycle.trigger, room - reserve, memory_order_relaxed);
 }

@@ -40,9 +40,9 @@ static bool program_quiet(void) {
 
 /* The free resident bytes that the heap will want before its next cycle. */
 static size_t pages_to_keep(void) {
-    size_t goal = atomic_load_explicit(&ebb__cycle.goal, memory_order_relaxed);
+    size_t wanted = atomic_load_explicit(&ebb__pages_wanted, memory_order_relaxed);
     size_t used = ebb__pages_in_use();
-    return goal < SIZE_MAX / 2 && goal + goal / 10 > used ? goal + goal / 10 - used : 0;
+    return wanted < SIZE_MAX && wanted > used ? wanted - used : 0;
 }
 
 static void idle_collect(void) {

@@ -9,10 +9,12 @@
 #include "../os/probes.h"
 
 enum { EXACT = 64, STEPS = 8, LISTS = EXACT + STEPS * 26 };
+#define EXCHANGE MIB /* at least so much goes back for pages that are taken: a call for a few */
 
 _Atomic(uint64_t) ebb__pages_returned_total;
 _Atomic(size_t) ebb__space_limit = SIZE_MAX;
 _Atomic(size_t) ebb__resident_pages;
+_Atomic(size_t) ebb__pages_wanted = SIZE_MAX;
 
 static uint32_t pages_lists[ZONE_COUNT][LISTS]; /* [zone lock] */
 static uint64_t pages_filled[ZONE_COUNT][(LISTS + 63) / 64];
@@ -51,6 +53,19 @@ static uint32_t list_next(const zone *z, uint32_t list) {
         uint64_t bits = filled[word];
         if (word == list / 64) bits &= ~(uint64_t)0 << (list % 64);
         if (bits) return word * 64 + (uint32_t)__builtin_ctzll(bits);
+    }
+    return LISTS;
+}
+
+/* The last list before `list` that is not empty; LISTS for none. */
+static uint32_t list_before(const zone *z, uint32_t list) {
+    const uint64_t *filled = pages_filled[z - ebb__space.zones];
+    while (list > 0) {
+        uint32_t word = (list - 1) / 64, end = word * 64 + 64;
+        uint64_t bits = filled[word];
+        if (list < end) bits &= ~(~(uint64_t)0 << (list % 64));
+        if (bits) return word * 64 + log2_floor(bits);
+        list = word * 64;
     }
     return LISTS;
 }
@@ -250,7 +265,19 @@ static bool run_carve(zone *z, span *s, uint32_t first, uint32_t pages) {
     return false;
 }
 
+/* Pages that were not there were taken: others that are free and there go back for them, as far as
+ * there are more than the heap wants. Or one zone would grow beside what the other has left, and
+ * new runs be taken beside old ones that are too short. */
+static void pages_exchange(size_t taken) {
+    size_t wanted = atomic_load_explicit(&ebb__pages_wanted, memory_order_relaxed);
+    size_t pages = atomic_load_explicit(&ebb__resident_pages, memory_order_relaxed);
+    size_t have = pages << PAGE_SHIFT;
+    if (have <= wanted || have - wanted < EXCHANGE) return;
+    ebb__pages_return(UINT64_MAX, EXCHANGE, min_size(max_size(taken, EXCHANGE), have - wanted));
+}
+
 span *ebb__pages_alloc(enum zone_id id, uint32_t pages, uint32_t align, bool *fresh) {
+    uint32_t new = 0;
     zone *z = &ebb__space.zones[id];
     if (pages == 0 || pages > z->limit_pages - (align - 1)) return NULL;
     ebb__critical_lock(&z->lock);
@@ -260,10 +287,12 @@ span *ebb__pages_alloc(enum zone_id id, uint32_t pages, uint32_t align, bool *fr
     if (s) {
         s->state = SPAN_UNUSED;
         span_of_set(s->first_page, span_number(s));
-        *fresh = resident_count(s->first_page, pages) == 0;
+        new = pages - resident_count(s->first_page, pages);
+        *fresh = new == pages;
         z->in_use_pages += pages;
     }
     ebb__critical_unlock(&z->lock);
+    if (new > 0) pages_exchange((size_t) new << PAGE_SHIFT);
     return s;
 }
 
@@ -409,13 +438,15 @@ static size_t run_return(const zone *z, const span *s, size_t budget) {
     return returned;
 }
 
-/* One step: the first old enough run with resident pages. Returns the bytes given back. */
+/* One step: a run with resident pages that is old enough, of the longest, which take the fewest
+ * calls and are the last to be allocated from. Returns the bytes given back. */
 static size_t zone_return(zone *z, uint64_t before_ns, size_t budget) {
     size_t returned = 0;
     const uint32_t *lists = pages_lists[z - ebb__space.zones];
     ebb__critical_lock(&z->lock);
-    for (uint32_t list = list_next(z, 0); list < LISTS && !returned;
-         list = list_next(z, list + 1)) {
+    uint32_t first = z->resident_free_pages ? LISTS : 0;
+    for (uint32_t list = list_before(z, first); list < LISTS && !returned;
+         list = list_before(z, list)) {
         for (uint32_t n = lists[list]; n && !returned; n = span_at(n)->next) {
             span *s = span_at(n);
             if (s->resident_pages == 0 || s->freed_ns > before_ns) continue;

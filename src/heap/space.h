@@ -264,6 +264,10 @@ EBB__SHARED size_t ebb__pages_in_use(void);
 /* Pages in use, and free ones that are resident; of both zones. Relaxed. */
 EBB__SHARED extern _Atomic(size_t) ebb__resident_pages;
 
+/* Bytes of pages that the heap will want to reach its goal: free ones beyond go back when others
+ * are taken that are not there. SIZE_MAX: not known. Set by the pacer; relaxed. */
+EBB__SHARED extern _Atomic(size_t) ebb__pages_wanted;
+
 /* Bytes outside the zones as accounted: metadata + off-heap. */
 EBB__SHARED size_t ebb__space_outside(void);
 
