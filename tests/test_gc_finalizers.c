@@ -2,6 +2,7 @@
  * order, how often, and what a finalizer may do. See docs/design.md, "The collector". */
 #include <ebb/gc.h>
 #include <ebb/heap.h>
+#include <ebb/runtime.h>
 #include <ebb/stats.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -598,4 +599,44 @@ TEST(storm_with_stress) {
     MODES_PASS("storm", "stress=701,verify=1", NULL);
     MODES_PASS("a_random_graph_is_finalized_in_order", "stress=11", NULL);
     MODES_PASS("what_it_refers_to_is_intact_and_arg_is_kept", "stress=97,verify=1", NULL);
+}
+
+/* --- Many ------------------------------------------------------------------------------------- */
+
+static atomic_size_t many_ran;
+
+static void finalize_many(void *object, void *arg) {
+    (void)object, (void)arg;
+    atomic_fetch_add(&many_ran, 1);
+}
+
+static size_t metadata_now(void) {
+    struct ebb_stats stats;
+    ebb_stats_brief(&stats);
+    return stats.metadata;
+}
+
+static NOINLINE void many_make(size_t count) {
+    for (size_t i = 0; i < count; i++)
+        CHECK_EQ(ebb_finalizer_set(knot_make(i, NULL), finalize_many, NULL), 0);
+}
+
+/* That all are due at once takes no memory beside them, nor do as many again. */
+TEST(many_are_due_at_once) {
+    enum { MANY = 100000 };
+    many_make(1);
+    probe_collect();
+    unsigned held_back = ebb_gc_hold();
+    size_t before = metadata_now();
+    many_make(MANY);
+    size_t made = metadata_now();
+    CHECK(made - before <= MANY * 64 + MANY * sizeof(knot) / 16 + 1024 * 1024);
+    CHECK_EQ(ebb_gc_allow(), held_back - 1);
+    probe_collect();
+    ebb_finalizers_run();
+    many_make(MANY);
+    probe_collect();
+    ebb_finalizers_run();
+    CHECK(atomic_load(&many_ran) >= 2 * MANY - 3 * PROBE_STALE);
+    CHECK(metadata_now() <= made + 1024 * 1024);
 }

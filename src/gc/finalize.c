@@ -3,96 +3,176 @@
  * Weak: after marking, every weak field of a marked object that points to an unmarked one becomes
  * null. A weak handle is a small object with one weak field, so there is no table of them.
  *
- * Finalizers: a table from object to function. After marking, the fields of each unmarked object in
- * it are marked, but not the object; those that are still unmarked then are referred to by no other
- * one: they are due, are marked, and move to the queue. So an object goes before those it refers
- * to, and circles never go (Hans Boehm, "Destructors, finalizers, and synchronization", 2003). */
+ * Finalizers: entries, found by object. After marking, the fields of each unmarked object that has
+ * one are marked, but not the object; those that are still unmarked then are referred to by no
+ * other one: they are due, are marked, and stand in a queue. So an object goes before those it
+ * refers to, and circles never go (Hans Boehm, "Destructors, finalizers, and synchronization",
+ * 2003).
+ *
+ * Entries lie close together, and what is due stays where it is: a program may have a finalizer for
+ * every other object, and have them due all at once. */
 #include "collector.h"
 
 typedef struct final_entry {
-    uintptr_t object; /* 0: never used; 1: removed */
+    uintptr_t object; /* 0: free */
     ebb_finalizer fn;
     void *arg;
-    ebb_order order;
+    uint8_t order; /* ebb_order */
+    bool due;      /* it is in the queue, and not in the index */
+    uint32_t next; /* due: the next one in the queue; free: another free one; 0: none */
 } final_entry;
 
-enum { ENTRY_NONE, ENTRY_REMOVED };
+/* A place of the index: who has the object with that hash. */
+typedef struct final_slot {
+    uint32_t number; /* of an entry; SLOT_NONE: never used, SLOT_REMOVED: not any more */
+    uint32_t hash;
+} final_slot;
+
+enum { SLOT_NONE, SLOT_REMOVED = UINT32_MAX };
+enum { CHUNK_FIRST_SHIFT = 7, CHUNKS = 25 }; /* chunk i: 128 << i entries */
 
 os_lock ebb__final_lock;
 
 /* All guarded by the lock, which is free while the world is stopped. */
 static struct {
-    final_entry *table; /* open addressing by object; room is a power of two */
-    size_t room, used;  /* used counts removed ones too */
-    final_entry *queue; /* due, oldest first: [head, tail) */
-    size_t queue_head, queue_tail, queue_room;
+    final_entry *chunks[CHUNKS];
+    uint32_t count;            /* entries 1 to count were used */
+    uint32_t free;             /* those that are free again, by next */
+    final_slot *index;         /* open addressing by object; room is a power of two */
+    size_t room, used;         /* used counts removed ones too */
+    uint32_t head, tail, due;  /* the queue: first and last entry, by next; how many */
     final_entry running;       /* being called now: a root */
     const heap_thread *runner; /* who calls it; null: nobody */
     unsigned waiting;          /* threads that wait for its end */
     _Atomic(uint32_t) turn;    /* changes when a call ends: they wait on it */
 } final;
 
-/* --- The table [lock, or world stopped] ------------------------------------------------------ */
+/* --- Entries [lock, or world stopped] -------------------------------------------------------- */
 
-static final_entry *entry_find(final_entry *table, size_t room, uintptr_t object) {
-    final_entry *removed = NULL;
-    size_t at = (object >> 4) * 0x9e3779b97f4a7c15u >> 20;
-    for (;; at++) {
-        final_entry *e = &table[at & (room - 1)];
-        if (e->object == object) return e;
-        if (e->object == ENTRY_REMOVED && !removed) removed = e;
-        if (e->object == ENTRY_NONE) return removed ? removed : e;
-    }
+static uint32_t chunk_of(uint32_t number, uint32_t *place) {
+    size_t n = (size_t)number - 1 + ((size_t)1 << CHUNK_FIRST_SHIFT);
+    unsigned power = log2_floor(n);
+    *place = (uint32_t)(n - ((size_t)1 << power));
+    return power - CHUNK_FIRST_SHIFT;
 }
 
-static size_t entries_bytes(size_t room) {
-    return round_up(room * sizeof(final_entry), ebb__os_page_size());
+static final_entry *entry_at(uint32_t number) {
+    uint32_t place, chunk = chunk_of(number, &place);
+    return &final.chunks[chunk][place];
+}
+
+/* The number of an entry that is free; 0 without memory. */
+static uint32_t entry_new(void) {
+    uint32_t number = final.free, place;
+    if (number) {
+        final.free = entry_at(number)->next;
+        return number;
+    }
+    uint32_t chunk = chunk_of(final.count + 1, &place);
+    if (chunk == CHUNKS) return 0;
+    if (!final.chunks[chunk]) {
+        size_t bytes = sizeof(final_entry) << (chunk + CHUNK_FIRST_SHIFT);
+        final.chunks[chunk] = ebb__os_map(round_up(bytes, ebb__os_page_size()), OS_METADATA);
+        if (!final.chunks[chunk]) return 0;
+    }
+    return ++final.count;
+}
+
+static void entry_free(uint32_t number) {
+    *entry_at(number) = (final_entry){.next = final.free};
+    final.free = number;
+}
+
+static bool entry_waits(const final_entry *e) {
+    return e->object && !e->due;
 }
 
 static uint64_t entries_live(void) {
     return atomic_load_explicit(&ebb__finalizer_count, memory_order_relaxed);
 }
 
-/* Room for one more: a new table when this one is three quarters used. */
-static bool table_room(void) {
-    if (final.table && (final.used + 1) * 4 <= final.room * 3) return true;
-    size_t room = 256;
+/* --- The index [lock, or world stopped] ------------------------------------------------------ */
+
+static uint64_t object_hash(uintptr_t object) {
+    return (object >> 4) * 0x9e3779b97f4a7c15u;
+}
+
+/* The object's place, or the one that it would get. */
+static final_slot *slot_find(final_slot *index, size_t room, uintptr_t object) {
+    final_slot *removed = NULL;
+    uint32_t hash = (uint32_t)(object_hash(object) >> 32);
+    for (size_t at = object_hash(object) >> 20;; at++) {
+        final_slot *slot = &index[at & (room - 1)];
+        if (slot->number == SLOT_NONE) return removed ? removed : slot;
+        if (slot->number == SLOT_REMOVED)
+            removed = removed ? removed : slot;
+        else if (slot->hash == hash && entry_at(slot->number)->object == object)
+            return slot;
+    }
+}
+
+static void slot_set(final_slot *slot, uint32_t number) {
+    *slot = (final_slot){number, (uint32_t)(object_hash(entry_at(number)->object) >> 32)};
+}
+
+static final_slot *slot_of_object(uintptr_t object) {
+    final_slot *slot = final.index ? slot_find(final.index, final.room, object) : NULL;
+    return slot && slot->number != SLOT_NONE && slot->number != SLOT_REMOVED ? slot : NULL;
+}
+
+static size_t index_bytes(size_t room) {
+    return round_up(room * sizeof(final_slot), ebb__os_page_size());
+}
+
+/* Room for one more: a new index when this one is three quarters used. */
+static bool index_room(void) {
+    if (final.index && (final.used + 1) * 4 <= final.room * 3) return true;
+    size_t room = 512;
     while (room < entries_live() * 2 + 2) room *= 2;
-    final_entry *table = ebb__os_map(entries_bytes(room), OS_METADATA);
-    if (!table) return false;
-    for (size_t i = 0; i < final.room; i++)
-        if (final.table[i].object > ENTRY_REMOVED)
-            *entry_find(table, room, final.table[i].object) = final.table[i];
-    if (final.table) ebb__os_unmap(final.table, entries_bytes(final.room), OS_METADATA);
-    final.table = table;
+    final_slot *index = ebb__os_map(index_bytes(room), OS_METADATA);
+    if (!index) return false;
+    for (uint32_t n = 1; n <= final.count; n++)
+        if (entry_waits(entry_at(n))) slot_set(slot_find(index, room, entry_at(n)->object), n);
+    if (final.index) ebb__os_unmap(final.index, index_bytes(final.room), OS_METADATA);
+    final.index = index;
     final.room = room;
     final.used = entries_live();
     return true;
 }
 
-static bool entry_remove(uintptr_t object) {
-    final_entry *e = final.table ? entry_find(final.table, final.room, object) : NULL;
-    if (!e || e->object != object) return false;
-    *e = (final_entry){.object = ENTRY_REMOVED};
+/* Takes the entry out of the index: it is the caller's. */
+static void slot_remove(final_slot *slot) {
+    slot->number = SLOT_REMOVED;
     atomic_fetch_sub_explicit(&ebb__finalizer_count, 1, memory_order_relaxed);
-    return true;
 }
 
-static int entry_set(uintptr_t object, const ebb_finalization *f) {
-    if (!table_room()) return EBB_ENOMEM;
-    final_entry *e = entry_find(final.table, final.room, object);
-    if (e->object != object) {
-        final.used += e->object == ENTRY_NONE;
+static void finalizer_drop(uintptr_t object) {
+    final_slot *slot = slot_of_object(object);
+    if (!slot) return;
+    entry_free(slot->number);
+    slot_remove(slot);
+}
+
+static int finalizer_put(uintptr_t object, const ebb_finalization *f) {
+    final_slot *slot = slot_of_object(object);
+    uint32_t number = slot ? slot->number : 0;
+    if (!slot && (!index_room() || !(number = entry_new()))) return EBB_ENOMEM;
+    *entry_at(number) = (final_entry){object, f->fn, f->arg, (uint8_t)f->order, false, 0};
+    if (!slot) {
+        slot = slot_find(final.index, final.room, object);
+        final.used += slot->number == SLOT_NONE;
+        slot_set(slot, number);
         atomic_fetch_add_explicit(&ebb__finalizer_count, 1, memory_order_relaxed);
     }
-    *e = (final_entry){object, f->fn, f->arg, f->order};
     return 0;
 }
 
-static void entry_get(uintptr_t object, ebb_finalization *f) {
-    const final_entry *e = final.table ? entry_find(final.table, final.room, object) : NULL;
+static void finalizer_get(uintptr_t object, ebb_finalization *f) {
+    const final_slot *slot = slot_of_object(object);
     *f = (ebb_finalization){0};
-    if (e && e->object == object) *f = (ebb_finalization){e->fn, e->arg, e->order};
+    if (!slot) return;
+    const final_entry *e = entry_at(slot->number);
+    *f = (ebb_finalization){e->fn, e->arg, (ebb_order)e->order};
 }
 
 /* *before is what was set, with a null fn for nothing. */
@@ -105,11 +185,11 @@ static int finalizer_change(const char *call, void *object, const ebb_finalizati
                            (size_t)((char *)object - (char *)base), base);
     int error = 0;
     ebb__critical_lock(&ebb__final_lock);
-    entry_get((uintptr_t)object, before);
+    finalizer_get((uintptr_t)object, before);
     if (f->fn)
-        error = entry_set((uintptr_t)object, f);
+        error = finalizer_put((uintptr_t)object, f);
     else
-        entry_remove((uintptr_t)object);
+        finalizer_drop((uintptr_t)object);
     ebb__critical_unlock(&ebb__final_lock);
     ebb_keep_alive(object);
     if (f->fn && !error) ebb__service_notice();
@@ -134,31 +214,29 @@ int ebb_finalizer_swap(void *object, const ebb_finalization *now, ebb_finalizati
 
 void ebb__finalizers_released(void *object) {
     ebb__critical_lock(&ebb__final_lock);
-    entry_remove((uintptr_t)object);
+    finalizer_drop((uintptr_t)object);
     ebb__critical_unlock(&ebb__final_lock);
 }
 
 /* --- The queue ----------------------------------------------------------------------------------
  */
 
-static void queue_add(final_entry e) {
-    if (final.queue_tail == final.queue_room) {
-        size_t count = final.queue_tail - final.queue_head;
-        size_t room = max_size(256, 2 * count);
-        final_entry *grown = ebb__os_map(entries_bytes(room), OS_METADATA);
-        if (!grown) ebb__fail("ebb", "no memory for the queue of finalizers");
-        if (count) memcpy(grown, final.queue + final.queue_head, count * sizeof *grown);
-        if (final.queue) ebb__os_unmap(final.queue, entries_bytes(final.queue_room), OS_METADATA);
-        final.queue = grown;
-        final.queue_room = room;
-        final.queue_head = 0;
-        final.queue_tail = count;
-    }
-    final.queue[final.queue_tail++] = e;
+/* An entry that waits is due from now on. */
+static void queue_add(uint32_t number) {
+    final_entry *e = entry_at(number);
+    slot_remove(slot_of_object(e->object));
+    e->due = true;
+    e->next = 0;
+    if (final.tail)
+        entry_at(final.tail)->next = number;
+    else
+        final.head = number;
+    final.tail = number;
+    final.due++;
 }
 
 size_t ebb__finalizers_due(void) {
-    return final.queue_tail - final.queue_head;
+    return final.due;
 }
 
 /* Takes the oldest into final.running. False when there is none; or, unless it is to wait, when one
@@ -175,10 +253,14 @@ static bool queue_take(bool wait) {
         ebb__critical_lock(&ebb__final_lock);
         final.waiting--;
     }
-    bool any = !final.runner && final.queue_head < final.queue_tail;
+    uint32_t first = final.head;
+    bool any = !final.runner && first;
     if (any) {
-        final.running = final.queue[final.queue_head];
-        final.queue[final.queue_head++] = (final_entry){0};
+        final.running = *entry_at(first);
+        final.head = final.running.next;
+        if (!final.head) final.tail = 0;
+        final.due--;
+        entry_free(first);
         final.runner = self;
     }
     ebb__critical_unlock(&ebb__final_lock);
@@ -208,12 +290,8 @@ bool ebb_finalizer_run_one(void) {
 
 size_t ebb_finalizers_all(void) {
     ebb__critical_lock(&ebb__final_lock);
-    for (size_t i = 0; i < final.room; i++) {
-        final_entry e = final.table[i];
-        if (e.object <= ENTRY_REMOVED) continue;
-        queue_add(e);
-        entry_remove(e.object);
-    }
+    for (uint32_t n = 1; n <= final.count; n++)
+        if (entry_waits(entry_at(n))) queue_add(n);
     size_t due = ebb__finalizers_due();
     ebb__critical_unlock(&ebb__final_lock);
     return due;
@@ -238,26 +316,23 @@ void ebb__finalizers_forked(void) {
 /* --- In the stop
  * ---------------------------------------------------------------------------------- */
 
-void ebb__finalizers_mark_roots(void) {
-    for (size_t i = 0; i < final.room; i++)
-        if (final.table[i].object > ENTRY_REMOVED) ebb__mark_word((uintptr_t) final.table[i].arg);
-    for (size_t i = final.queue_head; i < final.queue_tail; i++) {
-        ebb__mark_word(final.queue[i].object);
-        ebb__mark_word((uintptr_t) final.queue[i].arg);
-    }
-    ebb__mark_word(final.running.object);
-    ebb__mark_word((uintptr_t) final.running.arg);
-}
-
 void ebb__finalizers_roots(void (*visit)(uintptr_t word, void *arg), void *arg) {
-    for (size_t i = 0; i < final.room; i++)
-        if (final.table[i].object > ENTRY_REMOVED) visit((uintptr_t) final.table[i].arg, arg);
-    for (size_t i = final.queue_head; i < final.queue_tail; i++) {
-        visit(final.queue[i].object, arg);
-        visit((uintptr_t) final.queue[i].arg, arg);
+    for (uint32_t n = 1; n <= final.count; n++) {
+        const final_entry *e = entry_at(n);
+        if (e->due) visit(e->object, arg);
+        if (e->object) visit((uintptr_t)e->arg, arg);
     }
     visit(final.running.object, arg);
     visit((uintptr_t) final.running.arg, arg);
+}
+
+static void root_mark(uintptr_t word, void *unused) {
+    (void)unused;
+    ebb__mark_word(word);
+}
+
+void ebb__finalizers_mark_roots(void) {
+    ebb__finalizers_roots(root_mark, NULL);
 }
 
 static void due_mark(mark_totals *totals) {
@@ -266,15 +341,14 @@ static void due_mark(mark_totals *totals) {
 }
 
 static bool due_dead(const final_entry *e, bool last) {
-    return e->object > ENTRY_REMOVED && (e->order == EBB_ORDER_LAST) == last &&
-           ebb__mark_is_dead(e->object);
+    return entry_waits(e) && (e->order == EBB_ORDER_LAST) == last && ebb__mark_is_dead(e->object);
 }
 
 /* Marks what dead objects with an order refer to. True when there is any dead object. */
 static bool due_mark_fields(bool last) {
     bool any = false;
-    for (size_t i = 0; i < final.room; i++) {
-        const final_entry *e = &final.table[i];
+    for (uint32_t n = 1; n <= final.count; n++) {
+        const final_entry *e = entry_at(n);
         if (!due_dead(e, last)) continue;
         any = true;
         if (e->order != EBB_ORDER_NONE) ebb__mark_fields(e->object, e->order != EBB_ORDER);
@@ -284,15 +358,11 @@ static bool due_mark_fields(bool last) {
 
 /* Moves what is dead still to the queue, and marks it. */
 static void due_queue(bool last, mark_totals *totals) {
-    size_t first = final.queue_tail - final.queue_head;
-    for (size_t i = 0; i < final.room; i++) {
-        final_entry e = final.table[i];
-        if (!due_dead(&e, last)) continue;
-        queue_add(e);
-        entry_remove(e.object);
-    }
-    for (size_t i = final.queue_head + first; i < final.queue_tail; i++)
-        ebb__mark_word(final.queue[i].object);
+    uint32_t before = final.tail;
+    for (uint32_t n = 1; n <= final.count; n++)
+        if (due_dead(entry_at(n), last)) queue_add(n);
+    for (uint32_t n = before ? entry_at(before)->next : final.head; n; n = entry_at(n)->next)
+        ebb__mark_word(entry_at(n)->object);
     due_mark(totals);
 }
 
