@@ -293,8 +293,9 @@ EBB__SHARED void ebb__pace_close(size_t bytes);
 
 /* What the goal is made of, if `live` bytes stay: bytes that may come on top. */
 typedef struct goal_parts {
-    int percent;                           /* -1: off */
-    size_t live, roots;                    /* what the percentage is of */
+    int percent;        /* -1: off */
+    size_t live, roots; /* what the percentage is of */
+    size_t passed;      /* of live, what came since the last full cycle: see by_percent in pace.c */
     size_t by_percent, by_least, by_limit; /* the larger of the first two, but no more than the
                                             * third; SIZE_MAX for no limit */
 } goal_parts;

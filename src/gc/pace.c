@@ -60,15 +60,26 @@ static size_t limit_room(size_t live) {
     return max_size(limit > taken ? limit - taken : 0, least);
 }
 
+/* The percentage of what the last full cycle found, less what minor ones let pass since, for that
+ * may be dead: the goal does not climb by it. At least half of what all of it would be given, or a
+ * heap that does grow would have full cycles too often. */
+static size_t percent_room(const goal_parts *p) {
+    size_t percent = (size_t)p->percent, proven = p->live - p->passed;
+    size_t room = (proven + p->roots) / 100 * percent;
+    size_t least = (p->live + p->roots) / 200 * percent;
+    return max_size(room > p->passed ? room - p->passed : 0, least);
+}
+
 void ebb__pace_parts(size_t live, goal_parts *parts) {
     int percent = atomic_load_explicit(&ebb__settings.percent, memory_order_relaxed);
     *parts = (goal_parts){.percent = percent,
                           .live = live,
                           .roots = ebb__cycle_roots.bytes,
+                          .passed = live - min_size(live, ebb__cycle.live_full),
                           .by_least =
                               atomic_load_explicit(&ebb__settings.room_bytes, memory_order_relaxed),
                           .by_limit = limit_room(live)};
-    if (percent >= 0) parts->by_percent = (live + parts->roots) / 100 * (size_t)percent;
+    if (percent >= 0) parts->by_percent = percent_room(parts);
 }
 
 void ebb__pace_set(size_t live) {

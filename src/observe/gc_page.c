@@ -128,9 +128,10 @@ static void gc_goal(reply *to, const gc_look *l) {
                              : ebb__size_text((int64_t)max_size(p->by_percent, p->by_least)).text);
     else if (strcmp(bound, "percent") == 0)
         ebb__reply_print(to,
-                         "%d %% of live and roots, %s, come on top of live. "
+                         "%d %% of live and roots, %s%s, come on top of live. "
                          "EBB_GC=percent=N changes it.\n",
-                         p->percent, ebb__size_text((int64_t)p->by_percent).text);
+                         p->percent, p->passed ? "less what minor cycles let pass, " : "",
+                         ebb__size_text((int64_t)p->by_percent).text);
     else
         ebb__reply_print(to,
                          "the least room between cycles, %s, comes on top of live; %d %% of "
