@@ -433,6 +433,29 @@ static void *thread_body(void *arg) {
     return NULL;
 }
 
+static _Atomic(bool) object_freed;
+
+static void *object_free(void *object) {
+    CHECK_EQ(ebb_free(object), 0);
+    atomic_store(&object_freed, true);
+    return NULL;
+}
+
+/* What had a sample at the rate before is freed without the lock. */
+TEST(a_new_rate_forgets_what_had_a_sample) {
+    pthread_t thread;
+    CHECK_EQ(ebb_profile_set_rate(1), 0);
+    void *object = ebb_alloc_data(100);
+    CHECK_EQ(samples_now(), 1);
+    CHECK_EQ(ebb_profile_set_rate(0), 0);
+    ebb__os_lock(&ebb__sample_lock);
+    CHECK_EQ(pthread_create(&thread, NULL, object_free, object), 0);
+    for (int i = 0; i < 2000 && !atomic_load(&object_freed); i++) usleep(10000);
+    CHECK(atomic_load(&object_freed));
+    ebb__os_unlock(&ebb__sample_lock);
+    pthread_join(thread, NULL);
+}
+
 TEST(threads_are_sampled_exactly) {
     pthread_t threads[THREADS];
     CHECK_EQ(ebb_profile_set_rate(1), 0);

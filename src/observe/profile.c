@@ -404,6 +404,7 @@ static void rate_set(const root_set *roots, void *arg) {
     if (samples.entries) ebb__os_unmap(samples.entries, samples_bytes(samples.room), OS_METADATA);
     samples.entries = NULL;
     samples.room = samples.count = 0;
+    if (filter_now()) memset((void *)filter_now(), 0, FILTER_BYTES);
     atomic_store_explicit(&samples_lost, 0, memory_order_relaxed);
     ebb__sites_forget();
 }
