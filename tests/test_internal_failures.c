@@ -282,6 +282,79 @@ TEST(a_list_of_threads_that_ends_early_hides_nobody) {
     all_is_there();
 }
 
+/* --- Hints ---------------------------------------------------------------------------------------
+ */
+
+enum { HINTERS = 30 };
+
+static cell *hinted_cells[HINTERS];
+
+static void *hinter_body(void *number) {
+    cell *volatile mine = cell_make(NULL, 0, 1);
+    hinted_cells[(size_t)number] = mine;
+    test_clear_stack();
+    pthread_barrier_wait(&held);
+    pthread_barrier_wait(&held);
+    CHECK_EQ(mine->chain, 1);
+    return NULL;
+}
+
+static bool packet_has(const packet *p, const cell *c) {
+    for (size_t i = 0; p && i < p->count; i++)
+        if (p->items[i] == (uintptr_t)c) return true;
+    return false;
+}
+
+static bool hint_there(const cell *c) {
+    bool found = packet_has(mark_local.work, c);
+    for (const packet *p = pool.full; p; p = p->next) found |= packet_has(p, c);
+    return found;
+}
+
+static void hints_look(const root_set *roots, void *found) {
+    (void)roots;
+    ebb__mark_beside(true);
+    open_hints((uintptr_t)__builtin_frame_address(0));
+    ebb__mark_beside(false);
+    for (size_t i = 0; i < HINTERS; i++) *(size_t *)found += hint_there(hinted_cells[i]);
+    hints_drop();
+}
+
+TEST(every_stack_is_a_hint) {
+    pthread_t hinters[HINTERS];
+    size_t found = 0;
+    pthread_barrier_init(&held, NULL, HINTERS + 1);
+    for (size_t i = 0; i < HINTERS; i++)
+        CHECK_EQ(pthread_create(&hinters[i], NULL, hinter_body, (void *)i), 0);
+    pthread_barrier_wait(&held);
+    CHECK_EQ(ebb__with_world_stopped(hints_look, &found), 0);
+    CHECK_EQ(found, HINTERS);
+    pthread_barrier_wait(&held);
+    for (size_t i = 0; i < HINTERS; i++) pthread_join(hinters[i], NULL);
+}
+
+/* An array of which pieces are to be scanned when the cycle is given up, and which is no more when
+ * the next one is made. */
+static void hint_array(const root_set *roots, void *array) {
+    (void)roots;
+    ebb__mark_beside(true);
+    roots_scan(&mark_local, (uintptr_t)array, (uintptr_t)array + sizeof(void *));
+    ebb__mark_beside(false);
+    CHECK(pool.full != NULL);
+}
+
+TEST(hints_of_a_cycle_that_was_given_up_are_dropped) {
+    enum { WORDS = 1 << 17 };
+    setenv("EBB_GC", "dirty=off", 1);
+    void **array = ebb_alloc(WORDS * sizeof *array);
+    CHECK(array != NULL);
+    array[0] = ebb_alloc(16);
+    for (size_t i = 1; i < WORDS; i++) array[i] = array[0];
+    CHECK_EQ(ebb__with_world_stopped(hint_array, &array), 0);
+    ebb_free(array);
+    CHECK_EQ(ebb_collect(), 0);
+}
+
 /* --- Numbers of threads that are used again ------------------------------------------------------
  */
 

@@ -311,7 +311,8 @@ static void open_hints(uintptr_t sp) {
     stack_hints(ebb__os_tid(), sp, ebb__os_thread_pointer());
     for (size_t i = 0; i < room && threads < THREADS_MOST; i++) {
         int tid = stopped_tid(&table[i]);
-        if (tid != 0 && table[i].sp != 0) stack_hints(tid, table[i].sp, table[i].tp);
+        if (tid == 0 || table[i].sp == 0) continue;
+        stack_hints(tid, table[i].sp, table[i].tp);
         threads++;
     }
 }

@@ -619,10 +619,16 @@ static void marks_clear_part(unsigned part, unsigned parts) {
     }
 }
 
+/* Of a cycle that was given up. There may be pieces of objects among them that are no more. */
+static void hints_drop(void) {
+    if (mark_local.work) mark_local.work->count = 0;
+    memset(mark_local.queue, 0, sizeof mark_local.queue);
+    for (packet *p; (p = packet_take_full()) != NULL;) packet_put(p, false);
+}
+
 void ebb__mark_forget(unsigned most) {
     pool.held_count = 0;
-    if (mark_local.work) mark_local.work->count = 0; /* hints of a cycle that was given up */
-    memset(mark_local.queue, 0, sizeof mark_local.queue);
+    hints_drop();
     ebb__crew_run(marks_clear_part, most);
     ebb__extents_begin();
 }
