@@ -190,7 +190,8 @@ static bool exposed_find(uint32_t number, bool owned_too, exposed_run *found) {
     zone *z = &ebb__space.zones[ZONE_SCAN];
     const span *s = span_at(number);
     ebb__critical_lock(&z->lock);
-    bool good = s->state >= SPAN_SMALL && s->zone == ZONE_SCAN && (owned_too || !s->owned);
+    bool good = s->state >= SPAN_SMALL && s->zone == ZONE_SCAN &&
+                (owned_too || !__atomic_load_n(&s->owned, __ATOMIC_RELAXED));
     if (good) *found = (exposed_run){{span_start(s), span_end(s)}, s->state == SPAN_LARGE};
     ebb__critical_unlock(&z->lock);
     return good;
@@ -280,7 +281,7 @@ enum walk { WALK_ARMED, WALK_OLD, WALK_ALL };
 /* Of small spans that no thread allocates from, when all are about to be armed anew: those that
  * held what survived, for it may again. Large ones are armed when they are marked. */
 static bool span_to_arm(const span *s, enum walk walk) {
-    if (s->state != SPAN_SMALL || s->owned) return false;
+    if (s->state != SPAN_SMALL || __atomic_load_n(&s->owned, __ATOMIC_RELAXED)) return false;
     return walk == WALK_ALL || s->armed || span_bit(ebb__space.exposed, span_number(s));
 }
 

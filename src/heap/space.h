@@ -44,10 +44,11 @@ typedef struct span {
     _Alignas(64) uint32_t first_page; /* [zone lock to change] */
     uint32_t pages;                   /* [zone lock to change] */
     uint8_t state, zone;              /* [zone lock to change] */
-    uint8_t owned;                    /* SMALL: a thread allocates from it [bin lock] */
-    uint8_t listed;                   /* SMALL: in its bin's list of spans with room [bin lock] */
-    uint32_t count;                   /* objects; 1 for LARGE */
-    struct heap_bin *bin;             /* layout and class; null or a former one unless in use */
+    uint8_t owned;        /* SMALL: a thread allocates from it [bin lock to change]; relaxed: who
+                           * arms it all the same makes writes slower, nothing else */
+    uint8_t listed;       /* SMALL: in its bin's list of spans with room [bin lock] */
+    uint32_t count;       /* objects; 1 for LARGE */
+    struct heap_bin *bin; /* layout and class; null or a former one unless in use */
     union {
         uint64_t stride;
         uint64_t freed_ns; /* FREE: when its youngest part became free [zone lock] */

@@ -110,7 +110,7 @@ static span *small_span_new(heap_bin *bin, slot *owner) {
     s->reciprocal = ebb__class_reciprocal[bin->class];
     s->fresh_from = fresh ? 0 : s->count;
     search_set(s, 0);
-    s->owned = true;
+    __atomic_store_n(&s->owned, 1, __ATOMIC_RELAXED);
     s->owner = owner;
     s->listed = false;
     ebb__yield_point(64);
@@ -217,7 +217,7 @@ static bool bin_take(heap_bin *bin, slot *slot) {
         if (span_unswept(s)) span_clean(s, 0, 0, &kept);
         ebb__yield_point(64);
         span_touch(s);
-        s->owned = true;
+        __atomic_store_n(&s->owned, 1, __ATOMIC_RELAXED);
         s->owner = slot;
     } else {
         s = small_span_new(bin, slot);
@@ -232,7 +232,7 @@ static void bin_put(slot *slot) {
     heap_bin *bin = slot->bin;
     span *s = slot->span;
     ebb__os_lock(bin->lock);
-    s->owned = false;
+    __atomic_store_n(&s->owned, 0, __ATOMIC_RELAXED);
     if (bits_find(span_alloc_bits(s), search_get(s), s->count, false) < s->count)
         partial_add(bin, s);
     slot->span = NULL;
