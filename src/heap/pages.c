@@ -131,22 +131,34 @@ static void span_of_set(uint32_t page, uint32_t number) {
     atomic_store_explicit(&ebb__space.span_of[page], number, memory_order_release);
 }
 
-/* Makes [first, first + pages) a listed free span with the given record. [zone lock] */
-static void run_insert(zone *z, uint32_t number, uint32_t first, uint32_t pages, uint64_t now) {
+/* A run of free pages: how many of them are there, and since when most are free. Whoever makes one
+ * knows the count, as a rule from the runs it was made of: counting costs what the run is long. */
+typedef struct run {
+    uint32_t first, pages, resident;
+    uint64_t freed_ns;
+} run;
+
+static run run_of(const span *s) {
+    return (run){s->first_page, s->pages, s->resident_pages, s->freed_ns};
+}
+
+/* Makes r a listed free span with the given record. [zone lock] */
+static void run_insert(zone *z, uint32_t number, run r) {
     span *s = span_at(number);
-    *s = (span){.first_page = first,
-                .pages = pages,
+    *s = (span){.first_page = r.first,
+                .pages = r.pages,
                 .state = SPAN_FREE,
                 .zone = (uint8_t)(z - ebb__space.zones),
-                .freed_ns = now,
-                .resident_pages = resident_count(first, pages)};
-    span_of_set(first, number);
-    span_of_set(first + pages - 1, number);
-    z->free_pages += pages;
-    z->resident_free_pages += s->resident_pages;
+                .freed_ns = r.freed_ns,
+                .resident_pages = r.resident};
+    span_of_set(r.first, number);
+    span_of_set(r.first + r.pages - 1, number);
+    z->free_pages += r.pages;
+    z->resident_free_pages += r.resident;
     list_add(s);
 }
 
+/* Off its list, for a moment: all else about it stays. [zone lock] */
 static void run_take(zone *z, span *s) {
     list_remove(s);
     z->free_pages -= s->pages;
@@ -160,46 +172,46 @@ static span *free_span_at(const zone *z, uint32_t page) {
     return s->state == SPAN_FREE && covers ? s : NULL;
 }
 
-/* A run that is being freed: how many of its pages are there, and since when most of them. */
-typedef struct freed_run {
-    uint32_t first, pages, resident;
-    uint64_t freed_ns;
-} freed_run;
-
 /* A few pages that come and go beside many do not make these young: or a large run would never be
  * old enough to be given back. [zone lock] */
-static void run_merge(zone *z, freed_run *run, span *s) {
+static void run_merge(zone *z, run *r, span *s) {
     if (!s) return;
-    if (s->resident_pages > run->resident) run->freed_ns = s->freed_ns;
+    if (s->resident_pages > r->resident) r->freed_ns = s->freed_ns;
     run_take(z, s);
-    run->first = s->first_page < run->first ? s->first_page : run->first;
-    run->pages += s->pages;
-    run->resident += s->resident_pages;
+    r->first = s->first_page < r->first ? s->first_page : r->first;
+    r->pages += s->pages;
+    r->resident += s->resident_pages;
     ebb__span_delete(span_number(s));
 }
 
 /* Inserts a run and merges it with free neighbours; frees their records. [zone lock] */
 static void run_free(zone *z, uint32_t number, uint32_t first, uint32_t pages, uint64_t now) {
-    freed_run run = {first, pages, resident_count(first, pages), now};
+    run r = {first, pages, resident_count(first, pages), now};
     span *before = first > z->first_page ? free_span_at(z, first - 1) : NULL;
-    run_merge(z, &run, before);
-    run_merge(z, &run, free_span_at(z, first + pages));
-    run_insert(z, number, run.first, run.pages, run.freed_ns);
+    run_merge(z, &r, before);
+    run_merge(z, &r, free_span_at(z, first + pages));
+    run_insert(z, number, r);
 }
 
-/* Splits [first, first + pages) out of the taken free span s, and puts what is left back. False
- * when there was no record for the rest; s is then back as it was. [zone lock] */
-static bool run_split(zone *z, span *s, uint32_t first, uint32_t pages) {
-    uint32_t head = first - s->first_page, tail = s->pages - head - pages;
-    uint32_t head_record = head ? ebb__span_new() : 0, tail_record = tail ? ebb__span_new() : 0;
-    if ((head && !head_record) || (tail && !tail_record)) {
+/* Splits [first, first + pages), of which `resident` are there, out of the taken free span s, and
+ * lists what is left. False, and all as it was, when there was no record for the rest. [zone lock]
+ */
+static bool run_split(zone *z, span *s, uint32_t first, uint32_t pages, uint32_t resident) {
+    run head = run_of(s), tail = head;
+    head.pages = first - s->first_page;
+    head.resident = resident_count(head.first, head.pages);
+    tail.first = first + pages;
+    tail.pages -= head.pages + pages;
+    tail.resident -= head.resident + resident;
+    uint32_t head_record = head.pages ? ebb__span_new() : 0;
+    uint32_t tail_record = tail.pages ? ebb__span_new() : 0;
+    if ((head.pages && !head_record) || (tail.pages && !tail_record)) {
         if (head_record) ebb__span_delete(head_record);
         if (tail_record) ebb__span_delete(tail_record);
-        run_insert(z, span_number(s), s->first_page, s->pages, s->freed_ns);
         return false;
     }
-    if (head) run_insert(z, head_record, s->first_page, head, s->freed_ns);
-    if (tail) run_insert(z, tail_record, first + pages, tail, s->freed_ns);
+    if (head.pages) run_insert(z, head_record, head);
+    if (tail.pages) run_insert(z, tail_record, tail);
     s->first_page = first;
     s->pages = pages;
     return true;
@@ -240,11 +252,10 @@ static bool run_grow(zone *z, uint32_t pages) {
     return true;
 }
 
-/* Counts a run that is about to be used as resident, unless that would pass the limit. What is
- * resident already counts already. A little is kept aside for records of our own. */
-static bool resident_reserve(uint32_t first, uint32_t pages) {
+/* Counts pages that are about to be used as resident, unless that would pass the limit. A little is
+ * kept aside for records of our own. */
+static bool resident_reserve(size_t fresh) {
     size_t limit = atomic_load_explicit(&ebb__space_limit, memory_order_relaxed);
-    size_t fresh = pages - resident_count(first, pages);
     atomic_fetch_add_explicit(&ebb__resident_pages, fresh, memory_order_relaxed);
     if (limit == SIZE_MAX || ebb__space_footprint() + min_size(limit / 64, MIB) <= limit)
         return true;
@@ -252,16 +263,17 @@ static bool resident_reserve(uint32_t first, uint32_t pages) {
     return false;
 }
 
-/* Makes the taken free span s just [first, first + pages), within the limit. False when it cannot
- * be; s is then a free span as before. [zone lock] */
-static bool run_carve(zone *z, span *s, uint32_t first, uint32_t pages) {
-    if (!resident_reserve(first, pages)) {
-        run_insert(z, span_number(s), s->first_page, s->pages, s->freed_ns);
-        return false;
+/* Makes the taken free span s just [first, first + pages), within the limit, and says how many of
+ * these are fresh: they read as zero and count as resident from now on. False when it cannot be; s
+ * is then listed again. [zone lock] */
+static bool run_carve(zone *z, span *s, uint32_t first, uint32_t pages, uint32_t *fresh) {
+    uint32_t resident = resident_count(first, pages);
+    *fresh = pages - resident;
+    if (resident_reserve(*fresh)) {
+        if (run_split(z, s, first, pages, resident)) return true;
+        atomic_fetch_sub_explicit(&ebb__resident_pages, *fresh, memory_order_relaxed);
     }
-    if (run_split(z, s, first, pages)) return true;
-    atomic_fetch_sub_explicit(&ebb__resident_pages, pages - resident_count(first, pages),
-                              memory_order_relaxed);
+    run_insert(z, span_number(s), run_of(s));
     return false;
 }
 
@@ -283,16 +295,15 @@ span *ebb__pages_alloc(enum zone_id id, uint32_t pages, uint32_t align, bool *fr
     ebb__critical_lock(&z->lock);
     span *s = run_find(z, pages, align);
     if (!s && run_grow(z, pages + align - 1)) s = run_find(z, pages, align);
-    if (s && !run_carve(z, s, run_aligned(s, pages, align), pages)) s = NULL;
+    if (s && !run_carve(z, s, run_aligned(s, pages, align), pages, &new)) s = NULL;
     if (s) {
         s->state = SPAN_UNUSED;
         span_of_set(s->first_page, span_number(s));
-        new = pages - resident_count(s->first_page, pages);
         *fresh = new == pages;
         z->in_use_pages += pages;
     }
     ebb__critical_unlock(&z->lock);
-    if (new > 0) pages_exchange((size_t) new << PAGE_SHIFT);
+    if (s && new > 0) pages_exchange((size_t) new << PAGE_SHIFT);
     return s;
 }
 
@@ -338,8 +349,9 @@ bool ebb__pages_extend(span *s, uint32_t pages) {
     span *after = free_span_at(z, end);
     bool fits = after && after->pages >= pages;
     if (fits) {
+        uint32_t fresh;
         run_take(z, after);
-        fits = run_carve(z, after, end, pages);
+        fits = run_carve(z, after, end, pages, &fresh);
     }
     if (fits) {
         ebb__span_delete(span_number(after));
@@ -404,24 +416,23 @@ static void bitmaps_return(uint32_t first, uint32_t pages) {
     }
 }
 
-/* The pages read as zero again. [zone lock] */
-static void run_returned(uint32_t first, uint32_t pages) {
-    uint32_t resident = resident_count(first, pages);
+/* The pages, of which so many were there, read as zero again. [zone lock] */
+static void run_returned(uint32_t first, uint32_t pages, uint32_t resident) {
     resident_clear(first, pages);
     atomic_fetch_sub_explicit(&ebb__resident_pages, resident, memory_order_relaxed);
 }
 
 /* Returns the resident parts of a taken free span, up to budget bytes. [zone lock] */
-static size_t run_return(const zone *z, const span *s, size_t budget) {
+static size_t run_return(const zone *z, span *s, size_t budget) {
     size_t returned = 0;
-    uint32_t end = s->first_page + s->pages, stop;
-    uint32_t resident = resident_count(s->first_page, s->pages);
+    uint32_t end = s->first_page + s->pages, stop, resident = s->resident_pages;
     if ((size_t)resident << PAGE_SHIFT <= budget) {
         /* At once, pages between that were never handed out included: of a huge page, the system
          * may have put memory there too. */
         if (ebb__os_return((void *)span_start(s), (size_t)s->pages << PAGE_SHIFT) != 0) return 0;
         huge_adjust(z, span_start(s), page_address(end));
-        run_returned(s->first_page, s->pages);
+        run_returned(s->first_page, s->pages, resident);
+        s->resident_pages = 0;
         bitmaps_return(s->first_page, s->pages);
         return (size_t)resident << PAGE_SHIFT;
     }
@@ -432,7 +443,8 @@ static size_t run_return(const zone *z, const span *s, size_t budget) {
         uintptr_t start = page_address(page), bytes = (uintptr_t)(stop - page) << PAGE_SHIFT;
         if (ebb__os_return((void *)start, bytes) != 0) break;
         huge_adjust(z, start, start + bytes);
-        run_returned(page, stop - page);
+        run_returned(page, stop - page, stop - page);
+        s->resident_pages -= stop - page;
         returned += bytes;
     }
     return returned;
@@ -450,10 +462,9 @@ static size_t zone_return(zone *z, uint64_t before_ns, size_t budget) {
         for (uint32_t n = lists[list]; n && !returned; n = span_at(n)->next) {
             span *s = span_at(n);
             if (s->resident_pages == 0 || s->freed_ns > before_ns) continue;
-            uint64_t freed = s->freed_ns;
             run_take(z, s);
             returned = run_return(z, s, budget);
-            run_insert(z, n, s->first_page, s->pages, freed);
+            run_insert(z, n, run_of(s));
             if (!returned) break;
         }
     }
