@@ -76,6 +76,12 @@ EBB__INLINE unsigned log2_floor(size_t n) {
     return 63u - (unsigned)__builtin_clzll((unsigned long long)n);
 }
 
+/* Fibonacci hashing (Knuth, TAOCP 3, 6.4) of what lies 16 bytes apart or more: the upper bits are
+ * the good ones. */
+EBB__INLINE uint64_t address_hash(uintptr_t address) {
+    return (address >> 4) * 0x9e3779b97f4a7c15u;
+}
+
 /* Prints "ebb: MESSAGE" and a newline on standard error, by one write(2): usable everywhere. */
 EBB__SHARED __attribute__((format(printf, 1, 2))) void ebb__warn(const char *format, ...);
 

@@ -43,12 +43,8 @@ bool ebb__extents_on;
 /* --- The table
  * ------------------------------------------------------------------------------------ */
 
-static uint64_t extent_hash(uintptr_t array) {
-    return (array >> 4) * 0x9e3779b97f4a7c15u;
-}
-
 static shard *shard_of(uintptr_t array) {
-    return &shards[extent_hash(array) >> (64 - SHARD_BITS)];
+    return &shards[address_hash(array) >> (64 - SHARD_BITS)];
 }
 
 static size_t extent_bytes(size_t room) {
@@ -56,7 +52,7 @@ static size_t extent_bytes(size_t room) {
 }
 
 static extent *extent_place(extent *table, size_t room, uintptr_t array) {
-    for (size_t at = extent_hash(array) >> 20;; at++) {
+    for (size_t at = address_hash(array) >> 20;; at++) {
         extent *e = &table[at & (room - 1)];
         if (e->array == array || e->array == 0) return e;
     }

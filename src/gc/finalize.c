@@ -93,15 +93,11 @@ static uint64_t entries_live(void) {
 
 /* --- The index [lock, or world stopped] ------------------------------------------------------ */
 
-static uint64_t object_hash(uintptr_t object) {
-    return (object >> 4) * 0x9e3779b97f4a7c15u;
-}
-
 /* The object's place, or the one that it would get. */
 static final_slot *slot_find(final_slot *index, size_t room, uintptr_t object) {
     final_slot *removed = NULL;
-    uint32_t hash = (uint32_t)(object_hash(object) >> 32);
-    for (size_t at = object_hash(object) >> 20;; at++) {
+    uint32_t hash = (uint32_t)(address_hash(object) >> 32);
+    for (size_t at = address_hash(object) >> 20;; at++) {
         final_slot *slot = &index[at & (room - 1)];
         if (slot->number == SLOT_NONE) return removed ? removed : slot;
         if (slot->number == SLOT_REMOVED)
@@ -112,7 +108,7 @@ static final_slot *slot_find(final_slot *index, size_t room, uintptr_t object) {
 }
 
 static void slot_set(final_slot *slot, uint32_t number) {
-    *slot = (final_slot){number, (uint32_t)(object_hash(entry_at(number)->object) >> 32)};
+    *slot = (final_slot){number, (uint32_t)(address_hash(entry_at(number)->object) >> 32)};
 }
 
 static final_slot *slot_of_object(uintptr_t object) {

@@ -91,7 +91,7 @@ static void put_type(dump *d, const struct ebb__layout *l, uint32_t number) {
 }
 
 static uint32_t dump_type(dump *d, const struct ebb__layout *l) {
-    size_t at = (uintptr_t)l / 16 * 0x9e3779b97f4a7c15u >> 40;
+    size_t at = address_hash((uintptr_t)l) >> 40;
     for (;; at++) {
         size_t place = at % TYPES_PLACES;
         if (d->types[place] == l) return d->type_numbers[place];

@@ -18,7 +18,7 @@ enum { WORDS_APART = 512 };
 /* --- What is needed besides the graph ------------------------------------------------------- */
 
 static size_t tail_hash(const paths *p, uintptr_t array) {
-    return (array >> 4) * 0x9e3779b97f4a7c15u >> 20 & (p->tails_room - 1);
+    return address_hash(array) >> 20 & (p->tails_room - 1);
 }
 
 static void tail_note(const span *s, uintptr_t array, uintptr_t from, uintptr_t to, void *arg) {

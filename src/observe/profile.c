@@ -37,12 +37,8 @@ static _Atomic(_Atomic(uint8_t) *) samples_filter;
 /* --- The table ---------------------------------------------------------------------------------
  */
 
-static uint64_t sample_hash(uintptr_t object) {
-    return (object >> 4) * 0x9e3779b97f4a7c15u;
-}
-
 static size_t sample_home(uintptr_t object, size_t room) {
-    return (sample_hash(object) >> 20) & (room - 1);
+    return (address_hash(object) >> 20) & (room - 1);
 }
 
 static _Atomic(uint8_t) *filter_now(void) {
@@ -57,7 +53,7 @@ static bool filter_map(void) {
 }
 
 static _Atomic(uint8_t) *filter_of(uintptr_t object) {
-    return &filter_now()[sample_hash(object) >> (64 - FILTER_SHIFT)];
+    return &filter_now()[address_hash(object) >> (64 - FILTER_SHIFT)];
 }
 
 static bool sample_possible(uintptr_t object) {

@@ -18,7 +18,7 @@ static struct {
 } slack;
 
 static slack_array *slack_find(uintptr_t base) {
-    size_t at = (base >> 4) * 0x9e3779b97f4a7c15u >> 20;
+    size_t at = address_hash(base) >> 20;
     for (;; at++) {
         slack_array *a = &slack.table[at & (slack.room - 1)];
         if (a->base == base || a->base == 0) return a;

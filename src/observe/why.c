@@ -9,12 +9,8 @@ enum { WHY_PATHS = 20, WHY_PATHS_MAX = 10000 };
 
 /* --- Types ---------------------------------------------------------------------------------- */
 
-static uint32_t type_hash(const struct ebb__layout *l) {
-    return (uint32_t)(((uintptr_t)l >> 4) * 0x9e3779b97f4a7c15u >> 40);
-}
-
 why_type *ebb__why_type(why *w, struct ebb__layout *l) {
-    for (uint32_t at = type_hash(l);; at++) {
+    for (uint64_t at = address_hash((uintptr_t)l) >> 40;; at++) {
         why_type *t = &w->types[at & (w->types_room - 1)];
         if (t->layout == l) return t;
         if (t->layout) continue;

@@ -62,7 +62,7 @@ static owned_entry *owned_make(int table) {
 
 /* The i-th place where an entry may lie. */
 static owned_entry *owned_place(owned_entry *entries, int table, uintptr_t start, size_t i) {
-    size_t hash = (size_t)((start >> 12) * 0x9e3779b97f4a7c15u >> 32);
+    size_t hash = (size_t)(address_hash(start) >> 32);
     return &entries[(hash + i) & (owned_room(table) - 1)];
 }
 
