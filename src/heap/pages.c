@@ -104,24 +104,21 @@ static void resident_clear(uint32_t first, uint32_t pages) {
     RESIDENT_EACH (first, pages, word, mask) resident_put(word, resident_word(word) & ~mask);
 }
 
-static bool resident_at(uint32_t page) {
-    return resident_word(page / 64) >> (page % 64) & 1;
+/* The first page in [from, end) that is resident, or that is not, with flip all ones; end for none.
+ */
+static uint32_t resident_next(uint32_t from, uint32_t end, uint64_t flip) {
+    while (from < end) {
+        uint64_t bits = (resident_word(from / 64) ^ flip) >> (from % 64);
+        if (bits) return (uint32_t)min_size(from + (uint32_t)__builtin_ctzll(bits), end);
+        from = (from / 64 + 1) * 64;
+    }
+    return end;
 }
 
 /* The next run of pages in [from, end) that are all resident: its start, and *stop. */
 static uint32_t resident_run(uint32_t from, uint32_t end, uint32_t *stop) {
-    while (from < end) {
-        uint64_t bits = resident_word(from / 64) >> (from % 64);
-        if (bits) {
-            from += (uint32_t)__builtin_ctzll(bits);
-            break;
-        }
-        from = (from / 64 + 1) * 64;
-    }
-    if (from >= end) return *stop = end;
-    uint32_t to = from + 1;
-    while (to < end && resident_at(to)) to++;
-    *stop = to;
+    from = resident_next(from, end, 0);
+    *stop = resident_next(from, end, ~(uint64_t)0);
     return from;
 }
 
