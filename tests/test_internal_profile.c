@@ -2,6 +2,7 @@
  * their objects. See docs/design.md, "Profile". */
 #include <ebb/ebb.h>
 #include <ebb/profile.h>
+#include <ebb/runtime.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
@@ -197,6 +198,96 @@ TEST(in_use_is_as_of_the_last_cycle) {
     collect();
     CHECK_NEAR(sums_at(make_red).live, 50, 2);
     CHECK_EQ(sums_at(make_red).allocs, 100);
+}
+
+/* Drops objects until a minor cycle has looked at what is young. */
+static void collect_minor(void) {
+    struct ebb_stats before, now;
+    ebb_stats(&before);
+    do {
+        drop(make_last, 60000, 20);
+        ebb_stats(&now);
+    } while (now.cycles_minor == before.cycles_minor);
+    CHECK_EQ(now.cycles - now.cycles_minor, before.cycles - before.cycles_minor);
+}
+
+TEST(minor_cycles_keep_the_count_of_what_is_old) {
+    CHECK_EQ(ebb_profile_set_rate(1), 0);
+    keep_start(4000);
+    keep(make_red, 100, 1000);
+    keep(make_green, 300000, 8);
+    collect();
+    collect(); /* the large ones are old now, too */
+    size_t large = ebb_size_of(kept[1000]);
+    keep(make_pair, 7, 300);
+    for (int i = 0; i < 100; i++) CHECK_EQ(ebb_free(kept[i]), 0);
+    for (int i = 1000; i < 1004; i++) kept[i] = ebb_resize(kept[i], 100000);
+    memset(kept, 0, 200 * sizeof *kept);
+    ebb_gc_hold();
+    CHECK_EQ(sums_at(make_red).live, 1000);
+    CHECK_EQ(sums_at(make_green).live_bytes, 8 * large);
+    ebb_gc_allow();
+    for (int round = 0; round < 3; round++) {
+        collect_minor();
+        CHECK_EQ(sums_at(make_red).live, 900);
+        CHECK_EQ(sums_at(make_pair).live, 300);
+        CHECK_EQ(sums_at(make_green).live_bytes, 4 * large + 4 * ebb_size_of(kept[1000]));
+    }
+    collect();
+    CHECK_NEAR(sums_at(make_red).live, 800, 2);
+}
+
+/* What the samples say that lives now, and what their places do. */
+typedef struct tally {
+    size_t samples, bytes, counted, counted_bytes;
+} tally;
+
+static void tally_sample(const profile_sample *sample, void *arg) {
+    tally *sum = arg;
+    if (!sample->live) return;
+    sum->samples++;
+    sum->bytes += sample->size;
+}
+
+static void tally_stopped(const root_set *roots, void *arg) {
+    (void)roots;
+    tally *sum = arg;
+    ebb__profile_each(tally_sample, sum);
+    for (uint32_t i = 1; i < bucket_count(&ebb__sites); i++) {
+        sum->counted += bucket_at(i)->live;
+        sum->counted_bytes += bucket_at(i)->live * bucket_at(i)->size;
+    }
+}
+
+TEST(counts_are_those_of_the_samples) {
+    CHECK_EQ(ebb_profile_set_rate(1), 0);
+    uint64_t seed = test_seed();
+    keep_start(4000);
+    for (int step = 0; step < 200000; step++) {
+        void **at = &kept[test_random_below(&seed, 4000)];
+        size_t size = 1 + test_random_below(&seed, step % 50 == 0 ? 200000 : 500);
+        switch (test_random_below(&seed, 8)) {
+        case 0:
+            if (*at) CHECK_EQ(ebb_free(*at), 0);
+            *at = NULL;
+            break;
+        case 1:
+            *at = ebb_resize(*at, size);
+            break;
+        case 2:
+            *at = NULL;
+            break;
+        default:
+            *at = make_red(size);
+            break;
+        }
+        if (test_random_below(&seed, 20000) == 0) collect();
+        if (test_random_below(&seed, 1000) > 0) continue;
+        tally sum = {0};
+        CHECK_EQ(ebb__with_world_stopped(tally_stopped, &sum), 0);
+        CHECK_EQ(sum.counted, sum.samples);
+        CHECK_EQ(sum.counted_bytes, sum.bytes);
+    }
 }
 
 TEST(before_any_cycle_what_was_not_freed_is_in_use) {

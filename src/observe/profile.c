@@ -12,18 +12,23 @@
 enum { SAMPLES_LEAST = 1024, SAMPLES_MOST = 1 << 25 }; /* room in the table */
 enum { FILTER_SHIFT = 15, FILTER_BYTES = 1 << FILTER_SHIFT };
 
-enum sample_state { SAMPLE_NEW, SAMPLE_LIVE, SAMPLE_DEAD };
+/* Live: the last cycle found it alive. Old: and with a mark, so that minor cycles leave it alone.
+ * Dead: within a stop only. */
+enum sample_state { SAMPLE_NEW, SAMPLE_LIVE, SAMPLE_OLD, SAMPLE_DEAD };
 
 typedef struct sample_entry {
     uintptr_t object; /* 0: empty */
     uint32_t bucket;
-    uint32_t state; /* SAMPLE_DEAD within a stop only */
+    uint32_t state;
 } sample_entry;
 
 /* Open addressing by object. 8 * count <= 7 * room. [sample lock, or world stopped] */
 static struct {
     sample_entry *entries;
     size_t room, count; /* room: 0 or a power of two */
+    uintptr_t *young;   /* objects of which some entry is not old; others too; room / 2 at most */
+    size_t young_count;
+    bool young_lost; /* there were more */
     profile_cycle cycle;
 } samples;
 
@@ -67,7 +72,13 @@ static void filter_count(uintptr_t object, int more) {
 }
 
 static size_t samples_bytes(size_t room) {
-    return room * sizeof(sample_entry);
+    return room * sizeof(sample_entry) + room / 2 * sizeof(uintptr_t);
+}
+
+static void young_note(uintptr_t object) {
+    bool room = samples.young_count < samples.room / 2;
+    if (room) samples.young[samples.young_count++] = object;
+    samples.young_lost |= !room;
 }
 
 /* The object's entry, or the empty one where it belongs; room > count. */
@@ -91,10 +102,30 @@ static bool samples_resize(size_t room) {
         const sample_entry *e = &samples.entries[i];
         if (e->object) *sample_place(entries, room, e->object) = *e;
     }
+    uintptr_t *young = (uintptr_t *)(void *)(entries + room);
+    samples.young_lost |= samples.young_count > room / 2;
+    samples.young_count = min_size(samples.young_count, room / 2);
+    if (samples.young_count) memcpy(young, samples.young, samples.young_count * sizeof *young);
     if (samples.entries) ebb__os_unmap(samples.entries, samples_bytes(samples.room), OS_METADATA);
     samples.entries = entries;
+    samples.young = young;
     samples.room = room;
     return true;
+}
+
+static bool sample_lives(const sample_entry *e) {
+    return e->state == SAMPLE_LIVE || e->state == SAMPLE_OLD;
+}
+
+/* Since the last cycle the program took so many samples of what lived then out of a bucket: what it
+ * has alive is still as of that cycle. */
+static void bucket_loses(uint32_t bucket, int samples_gone) {
+    profile_bucket *b = bucket_at(bucket);
+    uint32_t cycle = (uint32_t)samples.cycle.number;
+    if (b->gone_cycle != cycle) b->gone = 0;
+    b->gone_cycle = cycle;
+    b->gone += samples_gone;
+    b->live -= (uint32_t)samples_gone;
 }
 
 /* Half full at most; without memory for a larger table, seven eighths. */
@@ -109,8 +140,11 @@ static bool sample_insert(uintptr_t object, uint32_t bucket) {
     if (!e->object) {
         samples.count++;
         filter_count(object, 1);
+    } else if (sample_lives(e)) {
+        bucket_loses(e->bucket, 1);
     }
     *e = (sample_entry){object, bucket, SAMPLE_NEW};
+    young_note(object);
     return true;
 }
 
@@ -126,6 +160,12 @@ static void sample_delete(size_t at) {
     }
     samples.entries[at].object = 0;
     samples.count--;
+}
+
+/* By the program, not by a cycle. */
+static void sample_remove(sample_entry *e) {
+    if (sample_lives(e)) bucket_loses(e->bucket, 1);
+    sample_delete((size_t)(e - samples.entries));
 }
 
 /* --- Taking ------------------------------------------------------------------------------------
@@ -209,10 +249,14 @@ static void profile_resized(uintptr_t object, size_t before, size_t size) {
                       ebb__sample_chance(before, ebb__sample_rate);
         bool keep = size >= before || ebb__sample_random(ebb__self) < kept;
         uint32_t bucket = keep ? ebb__bucket_of(bucket_at(e->bucket)->site, size, false) : 0;
+        if (bucket && sample_lives(e)) {
+            bucket_loses(e->bucket, 1);
+            bucket_loses(bucket, -1);
+        }
         if (bucket)
             e->bucket = bucket;
         else
-            sample_delete((size_t)(e - samples.entries));
+            sample_remove(e);
         if (keep && !bucket) sample_lose();
     }
     ebb__critical_unlock(&ebb__sample_lock);
@@ -222,7 +266,7 @@ static void profile_released(uintptr_t object) {
     if (!sample_possible(object)) return;
     ebb__critical_lock(&ebb__sample_lock);
     sample_entry *e = sample_find(object);
-    if (e) sample_delete((size_t)(e - samples.entries));
+    if (e) sample_remove(e);
     ebb__critical_unlock(&ebb__sample_lock);
 }
 
@@ -243,62 +287,98 @@ static const span *sample_span(const sample_entry *e, uint32_t *index) {
     return span_start(s) + *index * s->stride == e->object ? s : NULL;
 }
 
-static void bucket_lives(profile_bucket *b) {
-    uint32_t cycle = (uint32_t)samples.cycle.number;
-    if (b->live_cycle != cycle) b->live = 0;
-    b->live_cycle = cycle;
-    b->live++;
-}
-
 static void sample_test(sample_entry *e) {
     uint32_t index;
+    profile_bucket *b = bucket_at(e->bucket);
+    bool lived = sample_lives(e), marked = false;
     const span *s = sample_span(e, &index);
     bool live = s && span_live_bits(s, index / 64) >> (index % 64) & 1;
-    e->state = live ? SAMPLE_LIVE : SAMPLE_DEAD;
+    if (live) {
+        uint64_t marks = atomic_load_explicit(&span_mark_bits(s)[index / 64], memory_order_relaxed);
+        marked = marks >> (index % 64) & 1;
+    }
+    if (ebb__settings.verify && e->state == SAMPLE_OLD && !live && !samples.cycle.full)
+        ebb__fail("verify", "the sample of %p was old, and died in a minor cycle",
+                  (void *)e->object);
+    e->state = marked ? SAMPLE_OLD : live ? SAMPLE_LIVE : SAMPLE_DEAD;
+    b->live += (uint32_t)live - (uint32_t)lived;
     if (!live) return;
-    bucket_lives(bucket_at(e->bucket));
     span_bit_set(ebb__space.sampled, span_number(s));
-    if (ebb__settings.verify && s->stride != bucket_at(e->bucket)->size)
+    if (ebb__settings.verify && s->stride != b->size)
         ebb__fail("verify", "the sample of %p is of %zu bytes, the object of %zu",
-                  (void *)e->object, bucket_at(e->bucket)->size, (size_t)s->stride);
+                  (void *)e->object, b->size, (size_t)s->stride);
 }
 
-/* Each is a few lines of memory far from the others': they are asked for some entries before. */
-static void samples_test(void) {
-    enum { AHEAD = 8 };
-    const space *sp = &ebb__space;
-    for (size_t i = 0; i < samples.room + AHEAD; i++) {
-        if (i < samples.room && samples.entries[i].object) {
-            uint32_t page = page_of(samples.entries[i].object);
-            __builtin_prefetch(&sp->span_of[page]);
-            __builtin_prefetch((const void *)&sp->alloc[(size_t)page * BITMAP_WORDS]);
-            __builtin_prefetch((const void *)&sp->mark[(size_t)page * BITMAP_WORDS]);
+/* Each is a few lines of memory far from the others', and some are only known from others: they
+ * are asked for some entries before. */
+enum { AHEAD = 8 };
+
+static void test_prefetch(uintptr_t object) {
+    uint32_t page = page_of(object);
+    __builtin_prefetch(&ebb__space.span_of[page]);
+    __builtin_prefetch((const void *)&ebb__space.alloc[(size_t)page * BITMAP_WORDS]);
+    __builtin_prefetch((const void *)&ebb__space.mark[(size_t)page * BITMAP_WORDS]);
+    __builtin_prefetch(&samples.entries[sample_home(object, samples.room)]);
+}
+
+static void test_prefetch_span(uintptr_t object) {
+    const _Atomic(uint32_t) *number = &ebb__space.span_of[page_of(object)];
+    __builtin_prefetch(span_at(atomic_load_explicit(number, memory_order_relaxed)));
+}
+
+/* After a full cycle, or when it is not known which are young. */
+static void samples_test_all(void) {
+    size_t spans = atomic_load_explicit(&ebb__space.span_count, memory_order_relaxed);
+    memset((void *)ebb__space.sampled, 0, round_up(spans, 64) / 8);
+    sample_entry *entries = samples.entries;
+    samples.young_count = 0;
+    samples.young_lost = false;
+    for (size_t i = 0; i < samples.room + 2 * AHEAD; i++) {
+        size_t next = i - AHEAD, at = i - 2 * AHEAD;
+        if (i < samples.room && entries[i].object) test_prefetch(entries[i].object);
+        if (next < samples.room && entries[next].object) {
+            test_prefetch_span(entries[next].object);
+            __builtin_prefetch(bucket_at(entries[next].bucket));
         }
-        if (i >= AHEAD && samples.entries[i - AHEAD].object)
-            sample_test(&samples.entries[i - AHEAD]);
+        if (at >= samples.room || !entries[at].object) continue;
+        sample_test(&entries[at]);
+        if (entries[at].state == SAMPLE_LIVE) young_note(entries[at].object);
+    }
+    for (size_t i = 0; i < samples.room; i++)
+        while (entries[i].object && entries[i].state == SAMPLE_DEAD) sample_delete(i);
+}
+
+/* What was old is so after a minor cycle: a stop costs what was sampled since the last one. */
+static void samples_test_young(void) {
+    size_t count = samples.young_count;
+    uintptr_t *young = samples.young;
+    samples.young_count = 0;
+    for (size_t i = 0; i < count + 2 * AHEAD; i++) {
+        if (i < count) test_prefetch(young[i]);
+        if (i - AHEAD < count) test_prefetch_span(young[i - AHEAD]);
+        if (i - 2 * AHEAD >= count) continue;
+        sample_entry *e = sample_find(young[i - 2 * AHEAD]);
+        if (!e || e->state == SAMPLE_OLD) continue;
+        sample_test(e);
+        if (e->state == SAMPLE_LIVE) young[samples.young_count++] = e->object;
+        if (e->state == SAMPLE_DEAD) sample_delete((size_t)(e - samples.entries));
     }
 }
 
-static void samples_bury(void) {
-    for (size_t i = 0; i < samples.room; i++)
-        while (samples.entries[i].object && samples.entries[i].state == SAMPLE_DEAD)
-            sample_delete(i);
-    size_t room = samples.room;
-    while (room > SAMPLES_LEAST && 8 * samples.count < room) room /= 2;
-    if (room < samples.room) samples_resize(room);
-}
-
 void ebb__profile_marked(const cycle_record *r) {
-    size_t spans = atomic_load_explicit(&ebb__space.span_count, memory_order_relaxed);
     samples.cycle = (profile_cycle){.number = r->number,
                                     .live_bytes = r->live,
                                     .goal_bytes = r->goal,
                                     .footprint_bytes = ebb__space_footprint(),
                                     .full = r->full};
     if (samples.count == 0) return;
-    memset((void *)ebb__space.sampled, 0, round_up(spans, 64) / 8);
-    samples_test();
-    samples_bury();
+    if (r->full || samples.young_lost || ebb__settings.verify)
+        samples_test_all();
+    else
+        samples_test_young();
+    size_t room = samples.room;
+    while (room > SAMPLES_LEAST && 8 * samples.count < room) room /= 2;
+    if (room < samples.room) samples_resize(room);
 }
 
 /* --- For others --------------------------------------------------------------------------------
@@ -309,7 +389,7 @@ void ebb__profile_each(void (*fn)(const profile_sample *sample, void *arg), void
         const sample_entry *e = &samples.entries[i];
         if (!e->object) continue;
         const profile_bucket *b = bucket_at(e->bucket);
-        profile_sample sample = {e->object, b->size, b->site, e->state == SAMPLE_LIVE};
+        profile_sample sample = {e->object, b->size, b->site, sample_lives(e)};
         fn(&sample, arg);
     }
 }
@@ -372,7 +452,8 @@ bool ebb__profile_copy(profile_copy *copy) {
     }
     profile_bucket *buckets = copy_buckets(copy);
     for (uint32_t i = 1; i < bucket_count(s); i++)
-        if (buckets[i].live_cycle != (uint32_t)copy->cycle.number) buckets[i].live = 0;
+        if (buckets[i].gone_cycle == (uint32_t)copy->cycle.number)
+            buckets[i].live += (uint32_t)buckets[i].gone;
     return true;
 }
 
@@ -399,7 +480,8 @@ static void rate_set(const root_set *roots, void *arg) {
     }
     if (samples.entries) ebb__os_unmap(samples.entries, samples_bytes(samples.room), OS_METADATA);
     samples.entries = NULL;
-    samples.room = samples.count = 0;
+    samples.room = samples.count = samples.young_count = 0;
+    samples.young_lost = false;
     if (filter_now()) memset((void *)filter_now(), 0, FILTER_BYTES);
     atomic_store_explicit(&samples_lost, 0, memory_order_relaxed);
     ebb__sites_forget();

@@ -23,8 +23,11 @@ typedef struct profile_bucket {
     uint32_t site;
     bool growth;     /* bytes of objects that are counted elsewhere */
     uint64_t allocs; /* since the start */
-    uint32_t live;   /* as of live_cycle, a cycle's number; later ones found none. profile.c's */
-    uint32_t live_cycle;
+    /* profile.c's: those that lived at the last cycle's end and are still there; and, if that
+     * cycle's number is gone_cycle, by how many there were more then. In a copy: `live` as of that
+     * cycle. */
+    uint32_t live, gone_cycle;
+    int32_t gone;
 } profile_bucket;
 
 /* 0 is no site and no bucket. */
