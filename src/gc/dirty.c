@@ -25,7 +25,7 @@ static struct {
     _Atomic(bool) started; /* release when the next two are set, acquire by who owns no cycle */
     enum dirty_mode mode;
     const char *why;   /* it is not in force; null: it is */
-    os_ranges armed;   /* small spans; ascending after a rebuild, then as they come [owner] */
+    os_ranges armed;   /* small spans; ascending, RANGE_GAP apart at least [owner] */
     os_ranges large;   /* large objects, which may have pages that nobody touched [owner, lock] */
     size_t joined;     /* of `large`, the first so many may be of several objects each [owner] */
     os_ranges changed; /* as of the last look [owner, lock] */
@@ -76,6 +76,28 @@ static bool range_append(os_ranges *list, uintptr_t start, uintptr_t end, uintpt
     return ebb__os_ranges_add(list, start, end);
 }
 
+/* The same anywhere in an ascending list without overlaps, which it stays. */
+static bool range_insert(os_ranges *list, uintptr_t start, uintptr_t end, uintptr_t gap) {
+    size_t at = 0, after = list->count;
+    while (at < after) {
+        size_t middle = at + (after - at) / 2;
+        if (list->items[middle].end + gap < start)
+            at = middle + 1;
+        else
+            after = middle;
+    }
+    for (; after < list->count && list->items[after].start <= end + gap; after++) {
+        start = min_size(start, list->items[after].start);
+        end = max_size(end, list->items[after].end);
+    }
+    if (after == at && !ebb__os_ranges_add(list, 0, 0)) return false;
+    size_t tail = after == at ? list->count - 1 - at : list->count - after;
+    memmove(&list->items[at + 1], &list->items[after], tail * sizeof *list->items);
+    list->items[at] = (os_range){start, end};
+    list->count = at + 1 + tail;
+    return true;
+}
+
 static void changed_add(uintptr_t start, uintptr_t end, void *pages) {
     *(size_t *)pages += (end - start) / ebb__os_page_size();
     range_append(&dirty.changed, start, end, 0);
@@ -91,12 +113,20 @@ static bool range_arm(uintptr_t start, uintptr_t end) {
     return dirty.mode == DIRTY_ALL || ebb__os_dirty_arm(start, end) == 0;
 }
 
+/* Before many neighbours are asked about: each has a record somewhere. */
+static void span_prefetch(uintptr_t address, uintptr_t end) {
+    if (address >= end) return;
+    const _Atomic(uint32_t) *number = &ebb__space.span_of[page_of(address)];
+    __builtin_prefetch(span_at(atomic_load_explicit(number, memory_order_relaxed)));
+}
+
 /* Whether the span at an address is armed, and where it ends, at most at `end`. Spans may be freed
  * and merged meanwhile, but in the last look and after the first stop of a cycle
  * (ebb__heap_marking). In a look before, pages may be passed over by that: they stay written, for a
  * look after. */
 static bool armed_at(uintptr_t address, uintptr_t end, uintptr_t *next) {
     const span *s = ebb__span_at(address);
+    span_prefetch(address + 16 * PAGE, end);
     *next = min_size(s ? span_end(s) : round_down(address, PAGE) + PAGE, end);
     return s && __atomic_load_n(&s->armed, __ATOMIC_ACQUIRE);
 }
@@ -218,7 +248,7 @@ static void armed_set(os_range r, bool large) {
 static void exposed_arm(const exposed_run *run) {
     os_range r = run->range;
     if (range_arm(r.start, r.end) &&
-        (run->large || range_append(&dirty.armed, r.start, r.end, 0))) {
+        (run->large || range_insert(&dirty.armed, r.start, r.end, RANGE_GAP))) {
         ebb__yield_point(16);
         armed_set(r, run->large);
         return;
@@ -255,6 +285,13 @@ static size_t exposed_take(bool arm) {
     }
     exposed_end(&run, arm, &pages);
     return pages;
+}
+
+size_t ebb__dirty_exposed(void) {
+    size_t spans = 0;
+    for (uint32_t w = 0; w < ebb__space.span_count; w += 64)
+        spans += bits_in(atomic_load_explicit(&ebb__space.exposed[w / 64], memory_order_relaxed));
+    return spans * (PAGE / ebb__os_page_size());
 }
 
 void ebb__dirty_expose(span *s, bool beside) {
@@ -381,6 +418,24 @@ static void large_prune(void) {
     dirty.joined = joined;
 }
 
+/* Ranges ascend, and each armed span of small objects lies in one. In a stop. */
+static void armed_verify(void) {
+    const zone *z = &ebb__space.zones[ZONE_SCAN];
+    const os_ranges *list = &dirty.armed;
+    size_t i = 0;
+    for (size_t k = 1; k < list->count; k++)
+        if (list->items[k].start <= list->items[k - 1].end)
+            ebb__fail("verify", "the armed ranges %zu and %zu overlap", k - 1, k);
+    for (uint32_t page = 0; page < z->used_pages && !list->failed;) {
+        const span *s = span_at(ebb__space.span_of[z->first_page + page]);
+        page += s->pages;
+        if (s->state != SPAN_SMALL || !s->armed) continue;
+        while (i < list->count && list->items[i].end < span_end(s)) i++;
+        if (i == list->count || list->items[i].start > span_start(s))
+            ebb__fail("verify", "the span at %p is armed and in no range", (void *)span_start(s));
+    }
+}
+
 size_t ebb__dirty_look(bool last) {
     os_ranges_clear(&dirty.changed);
     large_prune();
@@ -392,6 +447,7 @@ size_t ebb__dirty_look(bool last) {
         ebb__oracle_note_all(&dirty.changed);
         return pages;
     }
+    if (ebb__settings.verify) armed_verify();
     atomic_store_explicit(&dirty.last_pages, 0, memory_order_relaxed);
     ebb__crew_run(last_look_part, 0);
     ebb__oracle_check(&dirty.armed, &dirty.large, &dirty.changed);
