@@ -349,17 +349,18 @@ static bool cycle_open(uintptr_t sp) {
     return stopped;
 }
 
-/* Until what was written meanwhile is little, or less work than to ask again, or does not get less,
- * and so is what was made. A page takes a few microseconds to scan. */
+/* Until what was written or found in new spans meanwhile is little, or less work than to ask again,
+ * and so is what was made. A page takes a few microseconds to scan. Where it does not get less,
+ * allocation is held back from then on. */
 static bool mark_rounds(uintptr_t sp) {
     enum { ROUNDS = 8, PAGE_NS = 4000 };
     cycle_record *r = &now.record;
     size_t enough = ebb__settings.pause_ns / 4 / PAGE_NS, last = SIZE_MAX;
+    bool close = false;
     for (r->rounds = 0; r->rounds < ROUNDS; r->rounds++) {
-        if (hints_stale()) {
-            ebb__pace_close(ebb__settings.pause_ns / 2);
-            if (!cycle_open(sp)) return false;
-        }
+        bool stale = hints_stale();
+        if (stale || close) ebb__pace_close(ebb__settings.pause_ns / 2);
+        if (stale && !cycle_open(sp)) return false;
         uint64_t start = ebb__os_now_ns();
         size_t pages = ebb__dirty_look(false);
         size_t asking = (ebb__os_now_ns() - start) / PAGE_NS;
@@ -368,8 +369,10 @@ static bool mark_rounds(uintptr_t sp) {
         ebb__yield_point(1);
         if (!changed) return false; /* what was listed is armed again, and not scanned */
         ebb__mark_run(NULL, changed, (unsigned)ebb__settings.background, &now.totals);
-        bool little = pages <= max_size(enough, asking) || pages > last / 4 * 3;
-        if (little && !hints_stale()) break;
+        size_t most = max_size(enough, min_size(asking, 4 * enough));
+        bool less = pages < last / 4 * 3, little = max_size(pages, ebb__dirty_exposed()) <= most;
+        if ((little || (close && !less)) && !hints_stale()) break;
+        close |= !less;
         last = pages;
     }
     return true;
