@@ -311,12 +311,15 @@ static bool hint_there(const cell *c) {
     return found;
 }
 
+static uint64_t hints_until;
+
 static void hints_look(const root_set *roots, void *found) {
     (void)roots;
     ebb__mark_beside(true);
-    open_hints((uintptr_t)__builtin_frame_address(0));
+    open_hints((uintptr_t)__builtin_frame_address(0), hints_until);
     ebb__mark_beside(false);
-    for (size_t i = 0; i < HINTERS; i++) *(size_t *)found += hint_there(hinted_cells[i]);
+    for (size_t i = 0; i < HINTERS && hinted_cells[i]; i++)
+        *(size_t *)found += hint_there(hinted_cells[i]);
     hints_drop();
 }
 
@@ -331,6 +334,26 @@ TEST(every_stack_is_a_hint) {
     CHECK_EQ(found, HINTERS);
     pthread_barrier_wait(&held);
     for (size_t i = 0; i < HINTERS; i++) pthread_join(hinters[i], NULL);
+}
+
+/* The cell hangs from a frame a megabyte below. */
+static NOINLINE void deep_look(uint64_t until, size_t *found) {
+    volatile char frame[MIB];
+    frame[0] = frame[MIB - 1] = 1;
+    hints_until = until;
+    *found = 0;
+    CHECK_EQ(ebb__with_world_stopped(hints_look, found), 0);
+}
+
+TEST(the_depth_of_a_stack_is_a_hint_while_there_is_time) {
+    size_t found = 0;
+    cell *volatile mine = cell_make(NULL, 0, 1);
+    hinted_cells[0] = mine;
+    deep_look(ebb__os_now_ns() + 60000000000u, &found);
+    CHECK_EQ(found, 1);
+    deep_look(1, &found);
+    CHECK_EQ(found, 0);
+    CHECK_EQ(mine->chain, 1);
 }
 
 /* An array of which pieces are to be scanned when the cycle is given up, and which is no more when

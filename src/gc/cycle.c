@@ -294,25 +294,28 @@ static void cycle_finish(uintptr_t sp) {
 /* --- Beside the program
  * ----------------------------------------------------------------------------- */
 
-/* What a thread's stack holds near its top just now. It is a hint, the last stop looks again: so no
- * more of a deep stack than fits into the time, and nothing of one whose end is not known. */
-static void stack_hints(int tid, uintptr_t sp, uintptr_t tp) {
-    enum { STACK_MOST = 64 * 1024 };
-    uintptr_t end = tid == ebb__os_pid() ? ebb__os_main_stack() : tp;
-    if (end > sp) ebb__mark_hints(round_up(sp, sizeof(void *)), min_size(end, sp + STACK_MOST));
+/* What a thread's stack holds just now: near its top; or below that, as far as there is time, for
+ * until > 0. It is a hint, the last stop looks again: so nothing of one whose end is not known. */
+static void stack_hints(int tid, uintptr_t sp, uintptr_t tp, uint64_t until) {
+    enum { TOP = 64 * 1024, PIECE = 128 * 1024 };
+    uintptr_t end = tid == ebb__os_pid() ? ebb__os_main_stack() : tp, at = sp + TOP;
+    if (end <= sp) return;
+    if (until == 0) ebb__mark_hints(round_up(sp, sizeof(void *)), min_size(end, at));
+    for (at = round_up(at, sizeof(void *)); at < end && ebb__os_now_ns() < until; at += PIECE)
+        ebb__mark_hints(at, min_size(end, at + PIECE));
 }
 
 /* In a short stop. */
-static void open_hints(uintptr_t sp) {
+static void open_hints(uintptr_t sp, uint64_t until) {
     enum { THREADS_MOST = 64 };
     size_t room;
     int threads = 0;
     const stopped_thread *table = ebb__world_threads(&room);
-    stack_hints(ebb__os_tid(), sp, ebb__os_thread_pointer());
+    stack_hints(ebb__os_tid(), sp, ebb__os_thread_pointer(), until);
     for (size_t i = 0; i < room && threads < THREADS_MOST; i++) {
         int tid = stopped_tid(&table[i]);
         if (tid == 0 || table[i].sp == 0) continue;
-        stack_hints(tid, table[i].sp, table[i].tp);
+        stack_hints(tid, table[i].sp, table[i].tp, until);
         threads++;
     }
 }
@@ -332,13 +335,17 @@ static bool hints_stale(void) {
     return ebb__os_now_ns() - hinted.ns > budget && claimed - hinted.claimed > budget;
 }
 
-/* A short stop. The first of a cycle orders what threads did before it and what they do after. */
-static bool cycle_open(uintptr_t sp) {
+/* A short stop. The first of a cycle orders what threads did before it and what they do after; in a
+ * full one, what hangs from the depths of stacks has no mark any more; the last stop will have to
+ * read all of them. */
+static bool cycle_open(uintptr_t sp, bool first) {
     uint64_t start = ebb__os_now_ns();
     ebb__os_lock(&ebb__collector_lock);
     bool stopped = ebb__world_stop() == 0;
     if (stopped) {
-        open_hints(sp);
+        open_hints(sp, 0);
+        if (first && now.record.full)
+            open_hints(sp, ebb__os_now_ns() + 2 * ebb__settings.pause_ns + 1);
         hinted.ns = ebb__os_now_ns();
         hinted.claimed = atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
         now.record.open_ns = max_size(now.record.open_ns, hinted.ns - start);
@@ -360,7 +367,7 @@ static bool mark_rounds(uintptr_t sp) {
     for (r->rounds = 0; r->rounds < ROUNDS; r->rounds++) {
         bool stale = hints_stale();
         if (stale || close) ebb__pace_close(ebb__settings.pause_ns / 2);
-        if (stale && !cycle_open(sp)) return false;
+        if (stale && !cycle_open(sp, false)) return false;
         uint64_t start = ebb__os_now_ns();
         size_t pages = ebb__dirty_look(false);
         size_t asking = (ebb__os_now_ns() - start) / PAGE_NS;
@@ -423,7 +430,7 @@ static bool mark_beside(uintptr_t sp) {
     }
     ebb__yield_point(1);
     ebb__mark_beside(true); /* hints are for a marking beside the program */
-    if (!cycle_open(sp)) return false;
+    if (!cycle_open(sp, true)) return false;
     ebb__yield_point(1);
     ebb__pace_begin(r);
     phase_set(PHASE_MARK);
