@@ -162,11 +162,12 @@ EBB__SHARED bool ebb__roots_hints(root_set *roots, const os_ranges *segments);
  * ------------------------------------ */
 
 EBB__SHARED void ebb__weak_clear(void);
-/* Marks what finalizers keep; queues those that are due. True when it marked anything. */
 EBB__SHARED void ebb__finalizers_mark_roots(void);
 /* Calls visit for each word that finalizers keep alive. */
 EBB__SHARED void ebb__finalizers_roots(void (*visit)(uintptr_t word, void *arg), void *arg);
-EBB__SHARED bool ebb__finalizers_find_due(mark_totals *totals);
+/* Marks what finalizers keep; queues those that are due. True when it marked anything. minor: what
+ * was old after the last cycle is. */
+EBB__SHARED bool ebb__finalizers_find_due(bool minor, mark_totals *totals);
 EBB__SHARED size_t ebb__finalizers_due(void);
 EBB__SHARED void ebb__finalizers_released(void *object);
 EBB__SHARED void ebb__finalizers_forked(void);

@@ -178,7 +178,7 @@ static bool finish_mark(uintptr_t sp) {
     now.record.drain_ns = ebb__os_now_ns() - gathered;
     ebb__weak_clear();
     ebb__runtime_marked(false);
-    if (ebb__finalizers_find_due(&now.totals)) ebb__weak_clear();
+    if (ebb__finalizers_find_due(!now.record.full, &now.totals)) ebb__weak_clear();
     ebb__runtime_marked(true);
     ebb__extents_trim();
     return true;

@@ -113,20 +113,14 @@ static bool range_arm(uintptr_t start, uintptr_t end) {
     return dirty.mode == DIRTY_ALL || ebb__os_dirty_arm(start, end) == 0;
 }
 
-/* Before many neighbours are asked about: each has a record somewhere. */
-static void span_prefetch(uintptr_t address, uintptr_t end) {
-    if (address >= end) return;
-    const _Atomic(uint32_t) *number = &ebb__space.span_of[page_of(address)];
-    __builtin_prefetch(span_at(atomic_load_explicit(number, memory_order_relaxed)));
-}
-
 /* Whether the span at an address is armed, and where it ends, at most at `end`. Spans may be freed
  * and merged meanwhile, but in the last look and after the first stop of a cycle
  * (ebb__heap_marking). In a look before, pages may be passed over by that: they stay written, for a
  * look after. */
 static bool armed_at(uintptr_t address, uintptr_t end, uintptr_t *next) {
+    enum { AHEAD = 16 * PAGE }; /* neighbours are asked about, and each has a record somewhere */
     const span *s = ebb__span_at(address);
-    span_prefetch(address + 16 * PAGE, end);
+    if (end - address > AHEAD) span_prefetch(address + AHEAD);
     *next = min_size(s ? span_end(s) : round_down(address, PAGE) + PAGE, end);
     return s && __atomic_load_n(&s->armed, __ATOMIC_ACQUIRE);
 }

@@ -19,7 +19,9 @@ typedef struct final_entry {
     void *arg;
     uint8_t order; /* ebb_order */
     bool due;      /* it is in the queue, and not in the index */
-    uint32_t next; /* due: the next one in the queue; free: another free one; 0: none */
+    bool old;      /* the object had a mark after the last cycle: minor ones leave it alone */
+    uint32_t next; /* due: the next one in the queue; free: another free one; in the stop: another
+                    * whose object may be dead; 0: none */
 } final_entry;
 
 /* A place of the index: who has the object with that hash. */
@@ -85,6 +87,11 @@ static void entry_free(uint32_t number) {
 
 static bool entry_waits(const final_entry *e) {
     return e->object && !e->due;
+}
+
+/* In the stop: whether its object may be dead. */
+static bool entry_asks(const final_entry *e, bool minor) {
+    return entry_waits(e) && !(minor && e->old);
 }
 
 static uint64_t entries_live(void) {
@@ -153,7 +160,7 @@ static int finalizer_put(uintptr_t object, const ebb_finalization *f) {
     final_slot *slot = slot_of_object(object);
     uint32_t number = slot ? slot->number : 0;
     if (!slot && (!index_room() || !(number = entry_new()))) return EBB_ENOMEM;
-    *entry_at(number) = (final_entry){object, f->fn, f->arg, (uint8_t)f->order, false, 0};
+    *entry_at(number) = (final_entry){object, f->fn, f->arg, (uint8_t)f->order, false, false, 0};
     if (!slot) {
         slot = slot_find(final.index, final.room, object);
         final.used += slot->number == SLOT_NONE;
@@ -336,42 +343,68 @@ static void due_mark(mark_totals *totals) {
     ebb__traced_run(false, totals);
 }
 
-static bool due_dead(const final_entry *e, bool last) {
-    return entry_waits(e) && (e->order == EBB_ORDER_LAST) == last && ebb__mark_is_dead(e->object);
+/* Entries in ascending order, by next. */
+typedef struct final_list {
+    uint32_t first, last;
+} final_list;
+
+static void due_add(final_list *list, uint32_t number) {
+    *(list->last ? &entry_at(list->last)->next : &list->first) = number;
+    list->last = number;
+    entry_at(number)->next = 0;
 }
 
-/* Marks what dead objects with an order refer to. True when there is any dead object. */
-static bool due_mark_fields(bool last) {
-    bool any = false;
-    for (uint32_t n = 1; n <= final.count; n++) {
-        const final_entry *e = entry_at(n);
-        if (!due_dead(e, last)) continue;
-        any = true;
-        if (e->order != EBB_ORDER_NONE) ebb__mark_fields(e->object, e->order != EBB_ORDER);
+/* Lists the entries whose objects have not been found, those that go last apart. */
+static void due_list(bool minor, final_list lists[2]) {
+    enum { AHEAD = 8 }; /* each object's bits lie elsewhere */
+    for (uint32_t n = 1; n <= final.count + 2 * AHEAD; n++) {
+        if (n <= final.count && entry_asks(entry_at(n), minor))
+            object_prefetch(entry_at(n)->object);
+        uint32_t near = n - AHEAD, at = n - 2 * AHEAD;
+        if (n > AHEAD && near <= final.count && entry_asks(entry_at(near), minor))
+            span_prefetch(entry_at(near)->object);
+        if (n <= 2 * AHEAD) continue;
+        final_entry *e = entry_at(at);
+        if (!entry_asks(e, minor)) continue;
+        bool dead = ebb__mark_is_dead(e->object);
+        e->old = !dead && ebb__mark_is_old(e->object);
+        if (dead) due_add(&lists[e->order == EBB_ORDER_LAST], at);
     }
-    return any;
+}
+
+/* Marks what dead objects with an order refer to. */
+static void due_mark_fields(final_list list, mark_totals *totals) {
+    for (uint32_t n = list.first; n; n = entry_at(n)->next) {
+        const final_entry *e = entry_at(n);
+        if (e->order != EBB_ORDER_NONE && ebb__mark_is_dead(e->object))
+            ebb__mark_fields(e->object, e->order != EBB_ORDER);
+    }
+    due_mark(totals);
 }
 
 /* Moves what is dead still to the queue, and marks it. */
-static void due_queue(bool last, mark_totals *totals) {
+static void due_queue(final_list list, mark_totals *totals) {
     uint32_t before = final.tail;
-    for (uint32_t n = 1; n <= final.count; n++)
-        if (due_dead(entry_at(n), last)) queue_add(n);
+    for (uint32_t n = list.first, next; n; n = next) {
+        next = entry_at(n)->next;
+        entry_at(n)->next = 0;
+        if (ebb__mark_is_dead(entry_at(n)->object)) queue_add(n);
+    }
     for (uint32_t n = before ? entry_at(before)->next : final.head; n; n = entry_at(n)->next)
         ebb__mark_word(entry_at(n)->object);
     due_mark(totals);
 }
 
 /* Those that are to go last when everything else that is due has been marked. */
-bool ebb__finalizers_find_due(mark_totals *totals) {
-    bool any = false;
+bool ebb__finalizers_find_due(bool minor, mark_totals *totals) {
+    final_list lists[2] = {{0, 0}, {0, 0}};
+    due_list(minor, lists);
     for (int last = 0; last < 2; last++) {
-        if (!due_mark_fields(last)) continue;
-        due_mark(totals);
-        due_queue(last, totals);
-        any = true;
+        if (!lists[last].first) continue;
+        due_mark_fields(lists[last], totals);
+        due_queue(lists[last], totals);
     }
-    return any;
+    return lists[0].first || lists[1].first;
 }
 
 /* --- Weak references

@@ -649,11 +649,17 @@ bool ebb__mark_is_dead(uintptr_t word) {
     uint32_t index;
     const span *s = ebb__span_at(word);
     if (!s || !span_find(s, word, &index)) return false;
-    bool marked =
-        atomic_load_explicit(&span_mark_bits(s)[index / 64], memory_order_relaxed) >> (index % 64) &
-        1;
-    return !marked && !(s->state == SPAN_LARGE &&
-                        atomic_load_explicit(&s->held, memory_order_relaxed) == HELD_STOP);
+    return !span_marked(s, index) &&
+           !(s->state == SPAN_LARGE &&
+             atomic_load_explicit(&s->held, memory_order_relaxed) == HELD_STOP);
+}
+
+bool ebb__mark_is_old(uintptr_t word) {
+    uint32_t index;
+    const space *sp = &ebb__space;
+    const span *s = ebb__span_at(word);
+    if (s && span_find(s, word, &index)) return span_marked(s, index);
+    return word - sp->base >= 2 * sp->zone_bytes;
 }
 
 void ebb__mark_fields(uintptr_t p, bool itself) {

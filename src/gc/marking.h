@@ -71,6 +71,10 @@ EBB__SHARED void ebb__mark_root(uintptr_t word);
 /* Whether a word points into a heap object that is not marked. */
 EBB__SHARED bool ebb__mark_is_dead(uintptr_t word);
 
+/* Whether it has a mark, which minor cycles leave it; true for what is outside the heap. Not dead
+ * and not old are arrays that only roots hold. */
+EBB__SHARED bool ebb__mark_is_old(uintptr_t word);
+
 /* The w-th word of the bits of a span's objects that are kept: marked, or held by roots. */
 EBB__SHARED uint64_t ebb__mark_kept(const span *s, uint32_t w);
 

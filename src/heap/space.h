@@ -206,6 +206,18 @@ EBB__INLINE void span_touch(span *s) {
     span_bit_set(ebb__space.young, span_number(s));
 }
 
+EBB__INLINE uint32_t bits_count(_Atomic(uint64_t) *bits, uint32_t count) {
+    uint32_t n = 0;
+    for (uint32_t w = 0; w * 64 < count; w++)
+        n += bits_in(atomic_load_explicit(&bits[w], memory_order_relaxed));
+    return n;
+}
+
+EBB__INLINE bool span_marked(const span *s, uint32_t index) {
+    uint64_t marks = atomic_load_explicit(&span_mark_bits(s)[index / 64], memory_order_relaxed);
+    return marks >> (index % 64) & 1;
+}
+
 /* The w-th word of the bits of the span's objects that are not known to be dead. */
 EBB__INLINE uint64_t span_live_bits(const span *s, uint32_t w) {
     uint64_t alloc = atomic_load_explicit(&span_alloc_bits(s)[w], memory_order_relaxed);
@@ -226,6 +238,20 @@ EBB__INLINE span *ebb__span_at(uintptr_t address) {
     span *s = &sp->spans[number];
     if (__atomic_load_n(&s->state, __ATOMIC_ACQUIRE) < SPAN_SMALL) return NULL;
     return page - s->first_page < s->pages ? s : NULL;
+}
+
+/* For one that asks about many objects, far from each other: some objects before the first of them
+ * is asked about, and then the other. Any address in a zone. */
+EBB__INLINE void object_prefetch(uintptr_t object) {
+    uint32_t page = page_of(object);
+    __builtin_prefetch(&ebb__space.span_of[page]);
+    __builtin_prefetch((const void *)&ebb__space.alloc[(size_t)page * BITMAP_WORDS]);
+    __builtin_prefetch((const void *)&ebb__space.mark[(size_t)page * BITMAP_WORDS]);
+}
+
+EBB__INLINE void span_prefetch(uintptr_t address) {
+    const _Atomic(uint32_t) *number = &ebb__space.span_of[page_of(address)];
+    __builtin_prefetch(span_at(atomic_load_explicit(number, memory_order_relaxed)));
 }
 
 /* The object that contains address (or that address is one past the end of): its number in *s. */

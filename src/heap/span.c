@@ -60,13 +60,6 @@ static uint32_t bits_find(_Atomic(uint64_t) *bits, uint32_t from, uint32_t to, b
     return to;
 }
 
-static uint32_t bits_count(_Atomic(uint64_t) *bits, uint32_t count) {
-    uint32_t n = 0;
-    for (uint32_t w = 0; w * 64 < count; w++)
-        n += bits_in(atomic_load_explicit(&bits[w], memory_order_relaxed));
-    return n;
-}
-
 static uint32_t search_get(span *s) {
     return atomic_load_explicit(&s->search_from, memory_order_relaxed);
 }

@@ -106,14 +106,6 @@ static uint32_t dump_type(dump *d, const struct ebb__layout *l) {
 
 /* --- Objects -------------------------------------------------------------------------------- */
 
-static uint64_t span_marked(const span *s) {
-    uint64_t n = 0;
-    for (uint32_t w = 0; w * 64 < s->count; w++)
-        n += (uint64_t)__builtin_popcountll(
-            atomic_load_explicit(&span_mark_bits(s)[w], memory_order_relaxed));
-    return n;
-}
-
 /* Where it begins, the bytes of each, their type, how many places, a bit for each that is there. */
 static void put_span(dump *d, const span *s, uint32_t type) {
     size_t bits = (s->count + 7u) / 8;
@@ -130,7 +122,7 @@ static void dump_objects(dump *d) {
     for (uint32_t n = 1; n < ebb__space.span_count; n++) {
         const span *s = span_at(n);
         d->rank[n] = d->objects;
-        uint64_t marked = s->state >= SPAN_SMALL ? span_marked(s) : 0;
+        uint64_t marked = s->state >= SPAN_SMALL ? bits_count(span_mark_bits(s), s->count) : 0;
         if (marked == 0) continue;
         put_span(d, s, dump_type(d, s->bin->layout));
         d->objects += marked;

@@ -290,17 +290,13 @@ static const span *sample_span(const sample_entry *e, uint32_t *index) {
 static void sample_test(sample_entry *e) {
     uint32_t index;
     profile_bucket *b = bucket_at(e->bucket);
-    bool lived = sample_lives(e), marked = false;
     const span *s = sample_span(e, &index);
     bool live = s && span_live_bits(s, index / 64) >> (index % 64) & 1;
-    if (live) {
-        uint64_t marks = atomic_load_explicit(&span_mark_bits(s)[index / 64], memory_order_relaxed);
-        marked = marks >> (index % 64) & 1;
-    }
+    bool lived = sample_lives(e), old = live && span_marked(s, index);
     if (ebb__settings.verify && e->state == SAMPLE_OLD && !live && !samples.cycle.full)
         ebb__fail("verify", "the sample of %p was old, and died in a minor cycle",
                   (void *)e->object);
-    e->state = marked ? SAMPLE_OLD : live ? SAMPLE_LIVE : SAMPLE_DEAD;
+    e->state = old ? SAMPLE_OLD : live ? SAMPLE_LIVE : SAMPLE_DEAD;
     b->live += (uint32_t)live - (uint32_t)lived;
     if (!live) return;
     span_bit_set(ebb__space.sampled, span_number(s));
@@ -313,19 +309,6 @@ static void sample_test(sample_entry *e) {
  * are asked for some entries before. */
 enum { AHEAD = 8 };
 
-static void test_prefetch(uintptr_t object) {
-    uint32_t page = page_of(object);
-    __builtin_prefetch(&ebb__space.span_of[page]);
-    __builtin_prefetch((const void *)&ebb__space.alloc[(size_t)page * BITMAP_WORDS]);
-    __builtin_prefetch((const void *)&ebb__space.mark[(size_t)page * BITMAP_WORDS]);
-    __builtin_prefetch(&samples.entries[sample_home(object, samples.room)]);
-}
-
-static void test_prefetch_span(uintptr_t object) {
-    const _Atomic(uint32_t) *number = &ebb__space.span_of[page_of(object)];
-    __builtin_prefetch(span_at(atomic_load_explicit(number, memory_order_relaxed)));
-}
-
 /* After a full cycle, or when it is not known which are young. */
 static void samples_test_all(void) {
     size_t spans = atomic_load_explicit(&ebb__space.span_count, memory_order_relaxed);
@@ -335,9 +318,9 @@ static void samples_test_all(void) {
     samples.young_lost = false;
     for (size_t i = 0; i < samples.room + 2 * AHEAD; i++) {
         size_t next = i - AHEAD, at = i - 2 * AHEAD;
-        if (i < samples.room && entries[i].object) test_prefetch(entries[i].object);
+        if (i < samples.room && entries[i].object) object_prefetch(entries[i].object);
         if (next < samples.room && entries[next].object) {
-            test_prefetch_span(entries[next].object);
+            span_prefetch(entries[next].object);
             __builtin_prefetch(bucket_at(entries[next].bucket));
         }
         if (at >= samples.room || !entries[at].object) continue;
@@ -354,8 +337,11 @@ static void samples_test_young(void) {
     uintptr_t *young = samples.young;
     samples.young_count = 0;
     for (size_t i = 0; i < count + 2 * AHEAD; i++) {
-        if (i < count) test_prefetch(young[i]);
-        if (i - AHEAD < count) test_prefetch_span(young[i - AHEAD]);
+        if (i < count) {
+            object_prefetch(young[i]);
+            __builtin_prefetch(&samples.entries[sample_home(young[i], samples.room)]);
+        }
+        if (i - AHEAD < count) span_prefetch(young[i - AHEAD]);
         if (i - 2 * AHEAD >= count) continue;
         sample_entry *e = sample_find(young[i - 2 * AHEAD]);
         if (!e || e->state == SAMPLE_OLD) continue;
