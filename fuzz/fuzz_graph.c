@@ -36,6 +36,7 @@ typedef struct graph_edge {
 /* Nothing here refers to the heap: addresses are complemented. */
 typedef struct graph_shadow {
     bool used, typed, reached;
+    bool named; /* some node referred to it once */
     uintptr_t hidden;
     uint64_t number;
     graph_edge edges[EDGES], list[LIST];
@@ -116,6 +117,7 @@ static void list_add(int from, int to) {
     graph_shadow *s = &shadows[from];
     if (s->list_len == LIST || !node_is(to)) return;
     s->list[s->list_len] = edge_to(to, (unsigned)s->list_len);
+    shadows[to].named = true;
     REQUIRE(ebb_append(&node_of(from)->list, edge_word(s->list[s->list_len])) == 0);
     s->list_len++;
 }
@@ -145,6 +147,7 @@ static void node_make(int id, unsigned how, int parent) {
 static void node_link(int from, int to, unsigned which) {
     if (!node_is(from)) return;
     graph_edge e = node_is(to) ? edge_to(to, which) : (graph_edge){NONE, 0};
+    if (e.to != NONE) shadows[e.to].named = true;
     shadows[from].edges[which % EDGES] = e;
     node_of(from)->edges[which % EDGES] = edge_word(e);
 }
@@ -156,20 +159,11 @@ static void list_cut(int from, unsigned to) {
     if (s->list_len == 0 && to % 2) node_of(from)->list = (graph_list){0};
 }
 
-static bool edges_name(const graph_edge *edges, size_t count, int id) {
-    for (size_t i = 0; i < count; i++)
-        if (edges[i].to == id) return true;
-    return false;
-}
-
-/* Only what nothing refers to but roots; a weak reference would be left behind. */
+/* Only what no node ever referred to: one that is garbage by now, but old, may do so still, and
+ * what watches the collector takes that for a reference to the next object there. */
 static void node_free(int id) {
     graph_reach();
-    if (!node_is(id)) return;
-    for (int i = 0; i < NODES; i++)
-        if (node_is(i) && (edges_name(shadows[i].edges, EDGES, id) || shadows[i].cousin == id ||
-                           edges_name(shadows[i].list, shadows[i].list_len, id)))
-            return;
+    if (!node_is(id) || shadows[id].named) return;
     for (int i = 0; i < ROOTS; i++) {
         if (shadow_roots[i].to != id) continue;
         shadow_roots[i].to = NONE;
@@ -233,6 +227,7 @@ static void graph_step(unsigned what, int a, int b, unsigned how) {
     case 9:
         if (!shadows[a].typed || !node_is(b)) break;
         shadows[a].cousin = b;
+        shadows[b].named = true;
         node_of(a)->cousin = node_of(b);
         break;
     case 10:
