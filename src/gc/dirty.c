@@ -18,7 +18,7 @@
 
 enum { RANGES_MOST = 2048, WALK_STEP = 2048 };
 #define RANGE_GAP  ((uintptr_t)256 * 1024)
-#define ARM_GAP    ((uintptr_t)16 * 1024) /* four faults cost about what another call does */
+#define ARM_GAP    ((uintptr_t)64 * 1024) /* a call interrupts the program more than some faults */
 #define LOOK_PIECE ((uintptr_t)64 * 1024 * 1024)
 
 static struct {
