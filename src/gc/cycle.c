@@ -335,9 +335,8 @@ static bool hints_stale(void) {
     return ebb__os_now_ns() - hinted.ns > budget && claimed - hinted.claimed > budget;
 }
 
-/* A short stop. The first of a cycle orders what threads did before it and what they do after; in a
- * full one, what hangs from the depths of stacks has no mark any more; the last stop will have to
- * read all of them. */
+/* A short stop. The first of a cycle orders what threads did before it and what they do after. When
+ * a full one begins, what hangs from the depths of stacks has lost its mark too. */
 static bool cycle_open(uintptr_t sp, bool first) {
     uint64_t start = ebb__os_now_ns();
     ebb__os_lock(&ebb__collector_lock);

@@ -282,10 +282,16 @@ static size_t exposed_take(bool arm) {
 }
 
 size_t ebb__dirty_exposed(void) {
-    size_t spans = 0;
-    for (uint32_t w = 0; w < ebb__space.span_count; w += 64)
-        spans += bits_in(atomic_load_explicit(&ebb__space.exposed[w / 64], memory_order_relaxed));
-    return spans * (PAGE / ebb__os_page_size());
+    size_t pages = 0;
+    for (uint32_t w = 0; w < ebb__space.span_count; w += 64) {
+        uint64_t bits = atomic_load_explicit(&ebb__space.exposed[w / 64], memory_order_relaxed);
+        for (; bits; bits &= bits - 1) {
+            const span *s = span_at(w + (uint32_t)__builtin_ctzll(bits));
+            bool owned = __atomic_load_n(&s->owned, __ATOMIC_RELAXED);
+            pages += owned ? 0 : PAGE / ebb__os_page_size();
+        }
+    }
+    return pages;
 }
 
 void ebb__dirty_expose(span *s, bool beside) {

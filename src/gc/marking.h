@@ -153,7 +153,7 @@ EBB__SHARED const os_ranges *ebb__dirty_changed(void);
 /* An object of a span that is not armed was marked. beside: the program runs. */
 EBB__SHARED void ebb__dirty_expose(span *s, bool beside);
 
-/* How many pages of such spans wait for the next look, about: small spans of a page and more. */
+/* How many pages of such spans the next look before the last will take, of each span the first. */
 EBB__SHARED size_t ebb__dirty_exposed(void);
 
 /* --- Sweeping (sweep.c)
