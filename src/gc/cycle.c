@@ -327,8 +327,7 @@ static struct {
 } hinted;
 
 /* What a thread is making hangs from its stack alone, and would be marked in the last stop: worth
- * another short one when that may be much. Allocation is held back from then on, or there would be
- * as much again by the time that it is marked. */
+ * another short one when that may be much. */
 static bool hints_stale(void) {
     uint64_t budget = ebb__settings.pause_ns; /* in bytes too, since a byte takes a nanosecond */
     size_t claimed = atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
@@ -356,16 +355,17 @@ static bool cycle_open(uintptr_t sp, bool first) {
 }
 
 /* Until what was written or found in new spans meanwhile is little, or less work than to ask again,
- * and so is what was made. A page takes a few microseconds to scan. Where it does not get less,
- * allocation is held back from then on. */
+ * and so is what was made. A page takes a few microseconds to scan. Allocation is held back from
+ * then on where it does not get less, or stacks are read again and there are few pages left: those
+ * take NEAR / 4 times what the stop may. A program that is held earlier waits for a second. */
 static bool mark_rounds(uintptr_t sp) {
-    enum { ROUNDS = 8, PAGE_NS = 4000 };
+    enum { ROUNDS = 8, PAGE_NS = 4000, NEAR = 256 };
     cycle_record *r = &now.record;
     size_t enough = ebb__settings.pause_ns / 4 / PAGE_NS, last = SIZE_MAX;
     bool close = false;
     for (r->rounds = 0; r->rounds < ROUNDS; r->rounds++) {
-        bool stale = hints_stale();
-        if (stale || close) ebb__pace_close(ebb__settings.pause_ns / 2);
+        bool stale = hints_stale(), near = last <= NEAR * enough;
+        if (close || (stale && near)) ebb__pace_close(ebb__settings.pause_ns / 2);
         if (stale && !cycle_open(sp, false)) return false;
         uint64_t start = ebb__os_now_ns();
         size_t pages = ebb__dirty_look(false);
