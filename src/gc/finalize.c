@@ -366,9 +366,9 @@ static void due_list(bool minor, final_list lists[2]) {
         if (n <= 2 * AHEAD) continue;
         final_entry *e = entry_at(at);
         if (!entry_asks(e, minor)) continue;
-        bool dead = ebb__mark_is_dead(e->object);
-        e->old = !dead && ebb__mark_is_old(e->object);
-        if (dead) due_add(&lists[e->order == EBB_ORDER_LAST], at);
+        e->old = ebb__mark_is_old(e->object);
+        if (!e->old && ebb__mark_is_dead(e->object))
+            due_add(&lists[e->order == EBB_ORDER_LAST], at);
     }
 }
 

@@ -413,9 +413,10 @@ static void bitmaps_return(uint32_t first, uint32_t pages) {
     }
 }
 
-/* The pages, of which so many were there, read as zero again. [zone lock] */
-static void run_returned(uint32_t first, uint32_t pages, uint32_t resident) {
+/* Pages of a taken free span, of which so many were there, read as zero again. [zone lock] */
+static void run_returned(span *s, uint32_t first, uint32_t pages, uint32_t resident) {
     resident_clear(first, pages);
+    s->resident_pages -= resident;
     atomic_fetch_sub_explicit(&ebb__resident_pages, resident, memory_order_relaxed);
 }
 
@@ -428,8 +429,7 @@ static size_t run_return(const zone *z, span *s, size_t budget) {
          * may have put memory there too. */
         if (ebb__os_return((void *)span_start(s), (size_t)s->pages << PAGE_SHIFT) != 0) return 0;
         huge_adjust(z, span_start(s), page_address(end));
-        run_returned(s->first_page, s->pages, resident);
-        s->resident_pages = 0;
+        run_returned(s, s->first_page, s->pages, resident);
         bitmaps_return(s->first_page, s->pages);
         return (size_t)resident << PAGE_SHIFT;
     }
@@ -440,8 +440,7 @@ static size_t run_return(const zone *z, span *s, size_t budget) {
         uintptr_t start = page_address(page), bytes = (uintptr_t)(stop - page) << PAGE_SHIFT;
         if (ebb__os_return((void *)start, bytes) != 0) break;
         huge_adjust(z, start, start + bytes);
-        run_returned(page, stop - page, stop - page);
-        s->resident_pages -= stop - page;
+        run_returned(s, page, stop - page, stop - page);
         returned += bytes;
     }
     return returned;

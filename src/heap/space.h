@@ -214,8 +214,7 @@ EBB__INLINE uint32_t bits_count(_Atomic(uint64_t) *bits, uint32_t count) {
 }
 
 EBB__INLINE bool span_marked(const span *s, uint32_t index) {
-    uint64_t marks = atomic_load_explicit(&span_mark_bits(s)[index / 64], memory_order_relaxed);
-    return marks >> (index % 64) & 1;
+    return span_bit(span_mark_bits(s), index);
 }
 
 /* The w-th word of the bits of the span's objects that are not known to be dead. */
@@ -260,7 +259,7 @@ EBB__INLINE bool span_find(const span *s, uintptr_t address, uint32_t *index) {
     uint32_t i = small ? span_index(s, address) : 0;
     *index = i;
     if (i >= s->count || (!small && address - span_start(s) > s->stride)) return false;
-    return atomic_load_explicit(&span_alloc_bits(s)[i / 64], memory_order_relaxed) >> (i % 64) & 1;
+    return span_bit(span_alloc_bits(s), i);
 }
 
 /* --- Page runs (pages.c) -------------------------------------------------------------------- */

@@ -146,8 +146,7 @@ static bool target_find(const dump *d, uintptr_t word, uint64_t *number) {
     uint32_t index;
     const span *s = ebb__span_at(word);
     if (!s || !span_find(s, word, &index)) return false;
-    uint64_t marks = atomic_load_explicit(&span_mark_bits(s)[index / 64], memory_order_relaxed);
-    if (!(marks >> (index % 64) & 1)) return false;
+    if (!span_marked(s, index)) return false;
     *number = object_rank(d, s, index);
     return true;
 }

@@ -122,8 +122,7 @@ static void target_at(why *w, uintptr_t address) {
     uint32_t index;
     const span *s = ebb__span_at(address);
     if (!s || !span_find(s, address, &index)) return;
-    uint64_t marks = atomic_load_explicit(&span_mark_bits(s)[index / 64], memory_order_relaxed);
-    if (!(marks >> (index % 64) & 1) || span_bit(graph_targets(&w->g, s), index)) return;
+    if (!span_marked(s, index) || span_bit(graph_targets(&w->g, s), index)) return;
     span_bit_set(graph_targets(&w->g, s), index);
     graph_sum_add(&w->targets, s, 1);
 }
