@@ -58,7 +58,8 @@ static struct {
     os_lock lock;
     packet *full, *empty;         /* [lock] */
     _Atomic(uint32_t) full_count; /* of the list; changed under the lock, read without */
-    _Atomic(uint32_t) idle;       /* markers without work */
+    _Atomic(uint32_t) idle;       /* markers without work; sequentially consistent with events */
+    _Atomic(uint32_t) events;     /* counts what markers without work wait for; waited on */
     _Atomic(uint32_t) helpers; /* threads that help now, and above them how often one began, so that
                                 * one that came meanwhile shows; sequentially consistent with
                                 * full_count */
@@ -101,15 +102,21 @@ static packet *packet_new(void) {
 }
 static_assert(16 * sizeof(packet) <= 64 * KIB, "sixteen packets fit their piece");
 
+/* To one that waits, or to all: there may be work, or no more of it. Counted, so that it is not
+ * lost on one that has just looked and is about to wait. */
+static void pool_tell(bool all) {
+    atomic_fetch_add(&pool.events, 1);
+    ebb__os_wake(&pool.events, all);
+}
+
 static void packet_put(packet *p, bool full) {
     ebb__critical_lock(&pool.lock);
     packet **list = full ? &pool.full : &pool.empty;
     p->next = *list;
     *list = p;
-    if (full) atomic_fetch_add_explicit(&pool.full_count, 1, memory_order_release);
+    if (full) atomic_fetch_add(&pool.full_count, 1);
     ebb__critical_unlock(&pool.lock);
-    if (full && atomic_load_explicit(&pool.idle, memory_order_relaxed) > 0)
-        ebb__os_wake(&pool.full_count, false);
+    if (full && atomic_load(&pool.idle) > 0) pool_tell(false);
 }
 
 static packet *packet_take_full(void) {
@@ -488,21 +495,21 @@ static void marker_drain(marker *m) {
 
 /* Waits for work of others. False when all markers wait: there is none. */
 static bool marker_idle(void) {
-    uint32_t idle = atomic_fetch_add_explicit(&pool.idle, 1, memory_order_acq_rel) + 1;
+    atomic_fetch_add(&pool.idle, 1);
     for (;;) {
-        if (atomic_load_explicit(&pool.full_count, memory_order_acquire) > 0) {
-            atomic_fetch_sub_explicit(&pool.idle, 1, memory_order_acq_rel);
+        uint32_t events = atomic_load(&pool.events);
+        if (atomic_load(&pool.full_count) > 0) {
+            atomic_fetch_sub(&pool.idle, 1);
             return true;
         }
-        idle = atomic_load_explicit(&pool.idle, memory_order_acquire);
         uint32_t helpers = atomic_load(&pool.helpers);
-        if (idle == pool.markers && (helpers & HELPERS) == 0) {
+        if (atomic_load(&pool.idle) == pool.markers && (helpers & HELPERS) == 0) {
             if (atomic_load(&pool.full_count) > 0) continue;     /* what a helper had left */
             if (atomic_load(&pool.helpers) != helpers) continue; /* and the next one took */
-            ebb__os_wake(&pool.full_count, true);
+            pool_tell(true);
             return false;
         }
-        ebb__os_wait(&pool.full_count, 0, 1000000);
+        ebb__os_wait(&pool.events, events, 1000000);
     }
 }
 
@@ -538,7 +545,7 @@ bool ebb__mark_help(uint32_t items) {
     if (any) queue_drain(&m);
     if (m.work) packet_put(m.work, m.work->count > 0);
     marker_tell(&m);
-    if ((atomic_fetch_sub(&pool.helpers, 1) & HELPERS) == 1) ebb__os_wake(&pool.full_count, true);
+    if ((atomic_fetch_sub(&pool.helpers, 1) & HELPERS) == 1) pool_tell(true);
     ebb__critical_leave();
     if (any) ebb__crew_charge(ebb__os_thread_cpu_ns() - cpu);
     return any;
