@@ -420,7 +420,7 @@ static void lists_drop(uintptr_t sp, void *unused) {
 }
 
 static void lists_forget(void) {
-    while (!cycle_own()) usleep(50);
+    while (!phase_step(PHASE_IDLE, PHASE_BEGIN)) usleep(50);
     gate_pass(0, lists_drop, NULL);
     ebb__os_lock(&hints.lock);
     hints.segments = hints.roots.ranges = (os_ranges){0};

@@ -219,7 +219,8 @@ TEST(tracers_hold_under_stress) {
 static uintptr_t hidden_roots[COUNT];
 static uintptr_t weak_table[COUNT], long_table[COUNT];
 static atomic_size_t turn_stopping, turn_roots, turn_marked[2], turn_stopped;
-static atomic_int turn_wrong; /* calls out of order, or in a thread that is not the program's */
+static atomic_size_t turn_early; /* roots that were asked for before the last stop */
+static atomic_int turn_wrong;    /* calls out of order, or in a thread that is not the program's */
 static atomic_size_t turn_due;
 static _Thread_local bool turn_program;
 
@@ -234,7 +235,9 @@ static void runtime_stopping(void) {
 
 static void runtime_roots(ebb_marker *marker) {
     atomic_fetch_add(&turn_roots, 1);
-    turn_order(atomic_load(&turn_stopping) > atomic_load(&turn_stopped));
+    if (atomic_load(&turn_stopping) == atomic_load(&turn_marked[1]))
+        atomic_fetch_add(&turn_early, 1);
+    turn_order(true);
     for (size_t i = 0; i < COUNT; i++)
         if (hidden_roots[i]) ebb_mark(marker, unhide(hidden_roots[i]));
 }
@@ -248,7 +251,7 @@ static void runtime_marked(bool finalizers) {
 }
 
 static void runtime_stopped(size_t due) {
-    atomic_fetch_add(&turn_stopped, 1);
+    turn_order(atomic_load(&turn_stopping) > atomic_fetch_add(&turn_stopped, 1));
     atomic_store(&turn_due, due);
     turn_order(ebb_alloc(1000) != NULL);
 }
@@ -307,7 +310,7 @@ static void *stopping_body(void *arg) {
     return NULL;
 }
 
-static void *kept_heap[4000];
+static void *volatile kept_heap[4000]; /* nobody reads it */
 
 TEST(only_allocating_threads_end_a_cycle) {
     pthread_t threads[3];
@@ -327,7 +330,44 @@ TEST(only_allocating_threads_end_a_cycle) {
     CHECK(atomic_load(&turn_stopping) > before);
 }
 
+/* Cycles, of which some are not small, so that marking goes on beside the program, until `enough`
+ * says so; where nobody tells of writes, a few. */
+static void cycles_until(bool (*enough)(void)) {
+    struct ebb_stats stats;
+    for (size_t i = 0; i < 4000; i++) kept_heap[i] = ebb_alloc(10000);
+    CHECK_EQ(ebb_collect(), 0);
+    ebb_stats(&stats);
+    bool beside = strcmp(stats.dirty, "off") != 0;
+    for (size_t end = ebb_cycles() + (beside ? 500 : 5); ebb_cycles() < end && !enough();)
+        for (size_t i = 0; i < 1000; i++) CHECK(kept_heap[i % 4000] = ebb_alloc(10000));
+    CHECK(!beside || enough());
+}
+
+static bool roots_came_early(void) {
+    return atomic_load(&turn_early) >= 3 && atomic_load(&turn_roots) >= ebb_cycles() + 3;
+}
+
+TEST(roots_are_asked_for_before_the_last_stop) {
+    runtime_begin();
+    hidden_make(true);
+    cycles_until(roots_came_early);
+    CHECK_EQ(table_left(weak_table), COUNT);
+    CHECK_EQ(atomic_load(&turn_wrong), 0);
+}
+
+static bool tracers_came_early(void) {
+    return atomic_load(&traced) >= (ebb_cycles() + 3) * COUNT;
+}
+
+TEST(tracers_are_asked_before_the_last_stop) {
+    smobs_make(ebb_layout_traced("smob", smob_trace, 42));
+    cycles_until(tracers_came_early);
+    smobs_check();
+}
+
 TEST(turns_hold_under_stress) {
+    MODES_PASS("roots_are_asked_for_before_the_last_stop", "verify=1,checkmark=1,yield=5", NULL);
+    MODES_PASS("tracers_are_asked_before_the_last_stop", "verify=1,checkmark=1", "dirty=all");
     MODES_PASS("roots_are_computed_and_tables_cleared", "verify=1,checkmark=1", NULL);
     MODES_PASS("only_allocating_threads_end_a_cycle", "stress=4001,verify=1,checkmark=1", NULL);
     MODES_PASS("only_allocating_threads_end_a_cycle", "checkmark=1,yield=17", NULL);

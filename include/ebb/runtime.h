@@ -34,10 +34,10 @@ typedef struct ebb__layout ebb_layout;
 
 /* Tells what the size bytes at object refer to, by ebb_mark and ebb_mark_range; env is the
  * layout's. Called in the last stop of each cycle for every reachable object of the layout, old
- * ones included, and never while the program runs: so it may read memory that is not the heap's,
- * which nobody watches for changes. It sees objects as allocated, zeroed, up to finished. It
- * allocates nothing, takes no lock that a stopped thread may hold, and writes nothing to the heap.
- */
+ * ones included, in short stops before that for some, and never while the program runs: so it may
+ * read memory that is not the heap's, which nobody watches for changes. It sees objects as
+ * allocated, zeroed, up to finished. It allocates nothing, takes no lock that a stopped thread may
+ * hold, and writes nothing to the heap. */
 typedef void (*ebb_tracer)(void *object, size_t size, ebb_marker *marker, uintptr_t env);
 
 /* Layouts by name (for people; "" for none): every aligned word may be a pointer, or none is; those
@@ -68,22 +68,24 @@ EBB_API int ebb_heap_bounds(const void **start, const void **end);
 
 /* Called at the turns of every cycle; any may be null.
  *
- * Once one is set, the stop that ends a cycle is made only by a thread of the program that is
- * inside an allocation or ebb_collect, so a program with one thread finds its own structures whole
- * in these calls; nothing is collected because the program is idle; and finalizers run nowhere but
- * in ebb_finalizers_run. */
+ * Once one is set, a stop in which these or tracers are called is made only by a thread of the
+ * program that is inside an allocation or ebb_collect, so a program with one thread finds its own
+ * structures whole in these calls; nothing is collected because the program is idle; and finalizers
+ * run nowhere but in ebb_finalizers_run. */
 typedef struct ebb_runtime {
     /* Once, before the world is stopped, outside every lock of Ebb's, in a thread that would do
      * it; another one may do it then. It may not allocate. Where a thread could not be stopped,
      * nothing of what follows is called. */
     void (*stopping)(void);
 
-    /* In the stop: marks what else is a root. As an ebb_tracer; may be called again to compare. */
+    /* In the last stop of a cycle: marks what else is a root. As an ebb_tracer. Also in short stops
+     * before, without `stopping`, so that most of it is marked while the program runs; and in
+     * others, to compare. */
     void (*roots)(ebb_marker *marker);
 
-    /* In the stop, all that is reachable being marked: clears references to what is not. Called
-     * twice: before and after the objects are marked that finalizers will be called with. It may
-     * write to the heap, and may not mark. */
+    /* In the last stop, all that is reachable being marked: clears references to what is not.
+     * Called twice: before and after the objects are marked that finalizers will be called with. It
+     * may write to the heap, and may not mark. */
     void (*marked)(bool finalizers);
 
     /* In the thread that stopped the world, after the sweep, outside every lock. due: how many

@@ -184,19 +184,28 @@ EBB__INLINE bool ebb__runtime_there(void) {
 }
 
 /* Its functions, if there are any. stopping: outside every lock, before the world is
- * stopped; roots, visit, marked: in the stop; stopped: outside every lock. */
+ * stopped; roots, visit, marked: in a stop; stopped: outside every lock. */
 EBB__SHARED void ebb__runtime_stopping(void);
 EBB__SHARED void ebb__runtime_roots(void);
 EBB__SHARED void ebb__runtime_visit(void (*visit)(uintptr_t word, void *arg), void *arg);
 EBB__SHARED void ebb__runtime_marked(bool finalizers);
 EBB__SHARED void ebb__runtime_stopped(void);
 
-/* A traced object was marked in the stop. Any marker. */
+/* A traced object was marked in the last stop; or before, when hints have begun. Any marker. */
 EBB__SHARED void ebb__traced_note(uintptr_t object);
+EBB__SHARED extern bool ebb__traced_begun; /* changes while nobody marks */
 
 /* In the stop, after a run of marking: traces what was noted, and marks what that reaches. first:
  * all that is marked. */
 EBB__SHARED void ebb__traced_run(bool first, mark_totals *totals);
+
+/* In a short stop amid marking: marks what computed roots tell, and traced objects that are marked
+ * and were not asked before in this cycle, as far as there is time. The next run goes on from
+ * there. left: more than `enough` are to be asked now. wanted: there may be any. */
+EBB__SHARED void ebb__traced_hints(uint64_t until);
+EBB__SHARED bool ebb__traced_left(size_t enough);
+EBB__SHARED bool ebb__traced_wanted(void);
+EBB__SHARED void ebb__traced_forked(void);
 
 /* What a traced object refers to, to be marked, as ebb__mark_fields; or to be visited. */
 EBB__SHARED void ebb__traced_fields(const span *s, uintptr_t object, bool itself);
@@ -264,8 +273,19 @@ EBB__SHARED int ebb__collect_due(uint64_t made);
 /* Has the collector's thread make a cycle, unless one was made since there were so many. */
 EBB__SHARED void ebb__cycle_ask(uint64_t made);
 
-enum phase { PHASE_IDLE, PHASE_BEGIN, PHASE_MARK, PHASE_READY, PHASE_SWEEP };
+enum phase {
+    PHASE_IDLE,
+    PHASE_BEGIN,
+    PHASE_MARK,
+    PHASE_CALL,   /* marking rests: a thread of the program is wanted for a short stop */
+    PHASE_CALLED, /* one makes it */
+    PHASE_READY,
+    PHASE_SWEEP
+};
 EBB__SHARED enum phase ebb__cycle_phase(void);
+
+/* The cycle waits for a thread of the program, because of the runtime's functions. */
+EBB__SHARED bool ebb__cycle_calls(void);
 
 /* Brackets what may wait for the loader's lock, so that no fork falls into it. try: false, and no
  * leave, while one is under way. */

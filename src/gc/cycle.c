@@ -7,7 +7,8 @@
  *   - open, a short stop: what threads did before it is visible, so what they store into objects
  *     that are looked at later is either seen or noted. Stacks are looked at, as a hint.
  *   - mark: what the changed pages and the hints reach; then what was written meanwhile, again and
- *     again until it is little.
+ *     again until it is little. Where the program has tracers or computed roots, a short stop asks
+ *     them, as a hint.
  *   - finish, the stop: what was written last, all roots, weak references, finalizers.
  *   - sweep: beside the program, and by those who allocate.
  *
@@ -20,6 +21,8 @@
  * ever.
  *
  *   IDLE -> BEGIN -> MARK -> READY   by its owner, who is whoever made the first step
+ *   MARK -> CALL -> CALLED -> MARK   where only a thread of the program may make a stop: the owner
+ *                                    asks for one, and waits; CALL -> MARK when none came
  *   READY -> SWEEP -> IDLE           by whoever has the collector's lock first: he owns it then */
 #include "collector.h"
 #include "../../include/ebb/stats.h"
@@ -36,6 +39,7 @@ static struct {
     _Atomic(uint32_t) phase; /* release by who changes it, acquire by the rest; waited on */
     _Atomic(uint32_t) told;  /* enum told: whether the runtime knows; waited on */
     bool lost;               /* marks mean nothing: the next cycle has to be full, in one stop */
+    bool opened;             /* the stop that was asked for was made */
     int result;              /* of the last one */
     mark_totals totals;
     cycle_record record;
@@ -56,6 +60,14 @@ static void phase_set(enum phase phase) {
     ebb__yield_point(1);
     atomic_store_explicit(&now.phase, phase, memory_order_release);
     ebb__os_wake(&now.phase, true);
+}
+
+/* False: it was another one. */
+static bool phase_step(uint32_t from, enum phase to) {
+    bool stepped = atomic_compare_exchange_strong_explicit(
+        &now.phase, &from, to, memory_order_acq_rel, memory_order_relaxed);
+    if (stepped) ebb__os_wake(&now.phase, true);
+    return stepped;
 }
 
 /* --- The stop that ends it
@@ -335,8 +347,9 @@ static bool hints_stale(void) {
 }
 
 /* A short stop. The first of a cycle orders what threads did before it and what they do after. When
- * a full one begins, what hangs from the depths of stacks has lost its mark too. */
-static bool cycle_open(uintptr_t sp, bool first) {
+ * a full one begins, what hangs from the depths of stacks has lost its mark too. calls: functions
+ * of the program's tell what they know. [owner, or who was called] */
+static bool cycle_open(uintptr_t sp, bool first, bool calls) {
     uint64_t start = ebb__os_now_ns();
     ebb__os_lock(&ebb__collector_lock);
     bool stopped = ebb__world_stop() == 0;
@@ -344,6 +357,8 @@ static bool cycle_open(uintptr_t sp, bool first) {
         open_hints(sp, 0);
         if (first && now.record.full)
             open_hints(sp, ebb__os_now_ns() + 2 * ebb__settings.pause_ns + 1);
+        if (calls && !ebb__gc_held())
+            ebb__traced_hints(ebb__os_now_ns() + ebb__settings.pause_ns / 2);
         hinted.ns = ebb__os_now_ns();
         hinted.claimed = atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
         now.record.open_ns = max_size(now.record.open_ns, hinted.ns - start);
@@ -354,6 +369,43 @@ static bool cycle_open(uintptr_t sp, bool first) {
     return stopped;
 }
 
+/* A thread of the library's own leaves stops in which the runtime's functions are called to one of
+ * the program's. */
+static bool stop_is_for_others(void) {
+    return ebb__runtime_there() && ebb__world_exempted();
+}
+
+bool ebb__cycle_calls(void) {
+    enum phase phase = ebb__cycle_phase();
+    return phase == PHASE_CALL || (phase == PHASE_READY && ebb__runtime_there());
+}
+
+/* By a thread of the program, inside of an allocation. */
+static void called_open(uintptr_t sp) {
+    int cancel = ebb__os_cancel_defer(); /* or a thread would go with the cycle */
+    ebb__yield_point(1);
+    if (phase_step(PHASE_CALL, PHASE_CALLED)) {
+        ebb__yield_point(1);
+        now.opened = cycle_open(sp, false, true);
+        phase_set(PHASE_MARK);
+    }
+    ebb__os_cancel_restore(cancel);
+}
+
+/* A short stop amid marking, for calls by whom it may be made. A program that allocates comes soon;
+ * for another one there is no hurry, nor is there for its calls. */
+static bool cycle_open_again(uintptr_t sp, bool calls) {
+    const uint64_t MOST_NS = 20000000;
+    uint64_t start = ebb__os_now_ns();
+    if (!calls || !stop_is_for_others()) return cycle_open(sp, false, calls);
+    phase_set(PHASE_CALL);
+    while (ebb__cycle_phase() == PHASE_CALL && ebb__os_now_ns() - start < MOST_NS)
+        ebb__os_wait(&now.phase, PHASE_CALL, MOST_NS / 10);
+    if (phase_step(PHASE_CALL, PHASE_MARK)) return cycle_open(sp, false, false);
+    while (ebb__cycle_phase() == PHASE_CALLED) ebb__os_wait(&now.phase, PHASE_CALLED, UINT64_MAX);
+    return now.opened;
+}
+
 /* Until what was written or found in new spans meanwhile is little, or less work than to ask again,
  * and so is what was made. A page takes a few microseconds to scan. Allocation is held back from
  * then on where it does not get less, or stacks are read again and there are few pages left: those
@@ -362,11 +414,12 @@ static bool mark_rounds(uintptr_t sp) {
     enum { ROUNDS = 8, PAGE_NS = 4000, NEAR = 256 };
     cycle_record *r = &now.record;
     size_t enough = ebb__settings.pause_ns / 4 / PAGE_NS, last = SIZE_MAX;
-    bool close = false;
+    bool close = false, calls = ebb__traced_wanted();
     for (r->rounds = 0; r->rounds < ROUNDS; r->rounds++) {
         bool stale = hints_stale(), near = last <= NEAR * enough;
+        bool open = stale || (calls && r->rounds == 0) || ebb__traced_left(enough);
         if (close || (stale && near)) ebb__pace_close(ebb__settings.pause_ns / 2);
-        if (stale && !cycle_open(sp, false)) return false;
+        if (open && !cycle_open_again(sp, calls)) return false;
         uint64_t start = ebb__os_now_ns();
         size_t pages = ebb__dirty_look(false);
         size_t asking = (ebb__os_now_ns() - start) / PAGE_NS;
@@ -377,7 +430,7 @@ static bool mark_rounds(uintptr_t sp) {
         ebb__mark_run(NULL, changed, (unsigned)ebb__settings.background, &now.totals);
         size_t most = max_size(enough, min_size(asking, 4 * enough));
         bool less = pages < last / 4 * 3, little = max_size(pages, ebb__dirty_exposed()) <= most;
-        if ((little || (close && !less)) && !hints_stale()) break;
+        if ((little || (close && !less)) && !hints_stale() && !ebb__traced_left(enough)) break;
         close |= !less;
         last = pages;
     }
@@ -429,7 +482,7 @@ static bool mark_beside(uintptr_t sp) {
     }
     ebb__yield_point(1);
     ebb__mark_beside(true); /* hints are for a marking beside the program */
-    if (!cycle_open(sp, true)) return false;
+    if (!cycle_open(sp, true, false)) return false;
     ebb__yield_point(1);
     ebb__pace_begin(r);
     phase_set(PHASE_MARK);
@@ -443,27 +496,16 @@ static bool mark_beside(uintptr_t sp) {
 /* --- Making one
  * ------------------------------------------------------------------------------------- */
 
-static bool cycle_own(void) {
-    uint32_t idle = PHASE_IDLE;
-    if (!atomic_compare_exchange_strong_explicit(&now.phase, &idle, PHASE_BEGIN,
-                                                 memory_order_acquire, memory_order_relaxed))
-        return false;
-    ebb__os_wake(&now.phase, true);
-    return true;
-}
-
-/* A thread of the library's own leaves the last stop to one of the program's, if there is a
- * runtime, which wants it so. */
-static bool ready_is_for_others(void) {
-    return ebb__runtime_there() && ebb__world_exempted();
-}
-
 uint64_t ebb__cycle_help(uintptr_t sp) {
     enum { HELP_ITEMS = 1000 };
     enum phase phase = ebb__cycle_phase();
     if (phase == PHASE_IDLE) return 0;
-    if (phase == PHASE_READY && !ready_is_for_others()) {
+    if (phase == PHASE_READY && !stop_is_for_others()) {
         cycle_finish(sp);
+        return 0;
+    }
+    if (phase == PHASE_CALL && !ebb__world_exempted()) {
+        called_open(sp);
         return 0;
     }
     if (phase == PHASE_MARK && ebb__mark_help(HELP_ITEMS)) return 0;
@@ -511,7 +553,7 @@ static int cycle_make(enum cause cause, bool full, uintptr_t sp) {
     }
     phase_set(PHASE_READY);
     ebb__yield_point(2);
-    if (ready_is_for_others()) return ready_await(cause);
+    if (stop_is_for_others()) return ready_await(cause);
     cycle_finish(sp);
     return ebb__gc_held() && ebb__cycle_phase() == PHASE_READY ? EBB_EBUSY : now.result;
 }
@@ -532,7 +574,7 @@ static void collect_below(uintptr_t sp, void *unused) {
     if (ebb__space_footprint() > 4 * MIB) ebb__crew_start();
     if (ebb__dirty_wanted() && !ebb__pace_small()) hints_list();
     bool held = ebb__gc_held();
-    while (!held && !cycle_own()) {
+    while (!held && !phase_step(PHASE_IDLE, PHASE_BEGIN)) {
         ebb__cycle_help(sp);
         held = ebb__gc_held();
     }
@@ -706,6 +748,7 @@ static void fork_child(void) {
     ebb__world_forked();
     ebb__crew_forked();
     ebb__mark_forked();
+    ebb__traced_forked();
     ebb__dirty_forked();
     ebb__sweep_forked();
     atomic_store_explicit(&ebb__heap_marking, false, memory_order_relaxed);

@@ -239,7 +239,7 @@ static void array_scan(marker *m, uintptr_t array) {
 static inline void object_scan(marker *m, const span *s, uintptr_t object) {
     const struct ebb__layout *layout = s->bin->layout;
     if (EBB__RARE(layout->kind == LAYOUT_TRACED)) {
-        if (!pool.beside) ebb__traced_note(object);
+        if (!pool.beside || ebb__traced_begun) ebb__traced_note(object);
     } else if (EBB__RARE(s->stride > PIECE))
         piece_scan(m, s, 0);
     else if (layout->kind == LAYOUT_TYPED)

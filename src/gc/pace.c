@@ -191,7 +191,7 @@ static bool ahead(size_t bytes) {
     if (phase == PHASE_IDLE) return false;
     size_t room = atomic_load_explicit(&ebb__cycle.room, memory_order_relaxed);
     size_t claimed = claimed_now() + bytes;
-    if (phase == PHASE_MARK)
+    if (phase >= PHASE_MARK && phase < PHASE_READY)
         room =
             min_size(allowed(room), atomic_load_explicit(&pace.closing_at, memory_order_relaxed));
     return claimed > bytes && claimed > room;
@@ -267,16 +267,15 @@ static bool claim_begin(claim *c) {
     return true;
 }
 
-/* The cycle waits for a thread of the program to end it. */
-static void claim_finish(uintptr_t sp, void *unused) {
+/* The cycle waits for a thread of the program. */
+static void claim_called(uintptr_t sp, void *unused) {
     (void)unused;
     ebb__cycle_help(sp);
 }
 
 bool ebb__pace_claim(size_t bytes) {
     if (EBB__LIKELY(!claim_due(bytes)) || ebb__gc_held()) return true;
-    if (ebb__cycle_phase() == PHASE_READY && ebb__runtime_there())
-        ebb__os_with_registers(claim_finish, NULL);
+    if (ebb__cycle_calls()) ebb__os_with_registers(claim_called, NULL);
     claim c = {bytes, cycles_made()};
     do {
         if (ebb__cycle_phase() == PHASE_IDLE && !claim_begin(&c)) return true;

@@ -1,11 +1,12 @@
 /* runtime.c - what language runtimes add to the collector: objects that trace themselves, roots
  * that are computed, calls at the turns of a cycle. docs/design.md, "Language runtimes".
  *
- * Functions of the program's run in the stop alone, on the thread that made it: a tracer may read
+ * Functions of the program's run in stops alone, on the thread that made them: a tracer may read
  * memory whose changes nobody notes, and structures that the program is changing beside us would
- * not be whole. So marking passes over traced objects, but for marking them; in the stop each that
- * is marked is traced, old ones included, and what was marked so goes on as usual, until nothing
- * new is traced. */
+ * not be whole. So marking passes over traced objects, but for marking them; in the last stop each
+ * that is marked is traced, old ones included, and what was marked so goes on as usual, until
+ * nothing new is traced. A short stop before asks the same, so that what hangs from there has been
+ * marked beside the program when the last one asks again. */
 #include "collector.h"
 
 _Atomic(const ebb_runtime *) ebb__runtime;
@@ -13,11 +14,14 @@ _Atomic(const ebb_runtime *) ebb__runtime;
 static _Atomic(unsigned) gc_holds; /* sequentially consistent, before the collector's lock */
 static bool traced_exist;          /* some layout is traced; set before there is one, for good */
 
-/* Objects to be traced: as marking in the stop finds them. [traced_lock] */
+/* Objects to be traced: as marking finds them once the traced ones were looked for. [traced_lock]
+ */
 static os_lock traced_lock;
 static uintptr_t *traced_items;
 static size_t traced_count, traced_room;
-static bool traced_lost; /* no memory for the list: look at all again */
+static bool traced_lost;     /* no memory for the list: look at all again */
+static uint32_t traced_next; /* the span from which on they are still to be looked for */
+bool ebb__traced_begun;
 
 struct ebb_marker {
     enum { MARK_WHOLE, MARK_HELD, MARK_VISIT } kind; /* HELD: for roots, see root_holds in mark.c */
@@ -88,13 +92,20 @@ void ebb__traced_note(uintptr_t object) {
     ebb__critical_unlock(&traced_lock);
 }
 
-/* All that are marked or held. */
-static void traced_all(ebb_marker *marker) {
+static void traced_restart(void) {
     traced_lost = false;
     traced_count = 0;
-    for (uint32_t n = 1; n < ebb__space.span_count; n++) {
-        const span *s = span_at(n);
-        if (s->state < SPAN_SMALL || s->bin->layout->kind != LAYOUT_TRACED) continue;
+    traced_next = 1;
+}
+
+/* All that are marked or held, as far as there is time. */
+static void traced_look(ebb_marker *marker, uint64_t until) {
+    enum { PASSED = 1024 }; /* spans between two looks at the clock */
+    for (; traced_next < ebb__space.span_count; traced_next++) {
+        const span *s = span_at(traced_next);
+        bool has = s->state >= SPAN_SMALL && s->bin->layout->kind == LAYOUT_TRACED;
+        if ((has || traced_next % PASSED == 0) && ebb__os_now_ns() >= until) return;
+        if (!has) continue;
         for (uint32_t w = 0; w * 64 < s->count; w++)
             for (uint64_t kept = ebb__mark_kept(s, w); kept; kept &= kept - 1) {
                 uint32_t index = w * 64 + (uint32_t)__builtin_ctzll(kept);
@@ -105,12 +116,12 @@ static void traced_all(ebb_marker *marker) {
 
 /* Those that were found since. What a tracer marks may be found while they are called, so the list
  * grows below its end. */
-static void traced_found(ebb_marker *marker) {
-    if (traced_lost) {
-        traced_all(marker);
-        return;
-    }
-    while (traced_count > 0) {
+static void traced_found(ebb_marker *marker, uint64_t until) {
+    enum { CALLED = 64 }; /* calls between two looks at the clock */
+    if (traced_lost) traced_restart();
+    traced_look(marker, until);
+    for (unsigned i = 0; traced_count > 0; i++) {
+        if (i % CALLED == 0 && ebb__os_now_ns() >= until) return;
         uintptr_t object = traced_items[--traced_count];
         traced_call(ebb__span_at(object), object, marker);
     }
@@ -121,13 +132,42 @@ void ebb__traced_run(bool first, mark_totals *totals) {
     ebb_marker marker = {.kind = MARK_WHOLE};
     if (!traced_exist) return;
     if (first) {
-        traced_all(&marker);
+        ebb__traced_begun = false;
+        traced_restart();
+        traced_look(&marker, UINT64_MAX);
         ebb__mark_run(NULL, NULL, 0, totals);
     }
     for (unsigned round = 0; traced_count > 0 || traced_lost; round++) {
-        traced_found(&marker);
+        traced_found(&marker, UINT64_MAX);
         ebb__mark_run(NULL, NULL, round < ALL_FOR ? 0 : 1, totals);
     }
+}
+
+bool ebb__traced_wanted(void) {
+    const ebb_runtime *r = atomic_load_explicit(&ebb__runtime, memory_order_acquire);
+    return traced_exist || (r && r->roots);
+}
+
+void ebb__traced_hints(uint64_t until) {
+    ebb_marker marker = {.kind = MARK_WHOLE};
+    ebb__runtime_roots();
+    if (!traced_exist) return;
+    if (!ebb__traced_begun) traced_restart();
+    ebb__traced_begun = true;
+    traced_found(&marker, until);
+}
+
+bool ebb__traced_left(size_t enough) {
+    return ebb__traced_begun &&
+           (traced_lost || traced_next < ebb__space.span_count || traced_count > enough);
+}
+
+/* A marker may have been at it. */
+void ebb__traced_forked(void) {
+    traced_lock = (os_lock){0};
+    traced_items = NULL;
+    traced_count = traced_room = 0;
+    ebb__traced_begun = false;
 }
 
 /* --- At the turns of a cycle ------------------------------------------------------------------ */
