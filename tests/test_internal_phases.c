@@ -136,7 +136,8 @@ static void forks_run(bool registered, bool is_runtime) {
     all_check();
     CHECK_EQ(ebb_collect(), 0);
     all_check();
-    for (unsigned i = 0; i < PHASES; i++) printf("%s%u", i ? ", " : "     hits by phase: ", hits[i]);
+    for (unsigned i = 0; i < PHASES; i++)
+        printf("%s%u", i ? ", " : "     hits by phase: ", hits[i]);
     printf("\n");
     if (!ebb__dirty_in_force()) SKIP("no cycle is made beside the program here");
     for (unsigned i = 0; i < PHASES; i++) CHECK_EQ(hits[i], phase_comes(i) ? HITS : 0);

@@ -217,6 +217,7 @@ TEST(minor_cycles_keep_the_count_of_what_is_old) {
     keep(make_red, 100, 1000);
     keep(make_green, 300000, 8);
     collect();
+    if (!ebb__dirty_in_force()) SKIP("cycles are full where nobody tells of writes");
     collect(); /* the large ones are old now, too */
     size_t large = ebb_size_of(kept[1000]);
     keep(make_pair, 7, 300);

@@ -42,7 +42,8 @@ static struct {
     uint32_t free;             /* those that are free again, by next */
     final_slot *index;         /* open addressing by object; room is a power of two */
     size_t room, used;         /* used counts removed ones too */
-    uint32_t head, tail, due;  /* the queue: first and last entry, by next; how many */
+    uint32_t head, tail;       /* the queue: first and last entry, by next */
+    _Atomic(uint32_t) due;     /* how many; also read without the lock: relaxed */
     final_entry running;       /* being called now: a root */
     const heap_thread *runner; /* who calls it; null: nobody */
     unsigned waiting;          /* threads that wait for its end */
@@ -235,11 +236,11 @@ static void queue_add(uint32_t number) {
     else
         final.head = number;
     final.tail = number;
-    final.due++;
+    atomic_fetch_add_explicit(&final.due, 1, memory_order_relaxed);
 }
 
 size_t ebb__finalizers_due(void) {
-    return final.due;
+    return atomic_load_explicit(&final.due, memory_order_relaxed);
 }
 
 /* Takes the oldest into final.running. False when there is none; or, unless it is to wait, when one
@@ -262,7 +263,7 @@ static bool queue_take(bool wait) {
         final.running = *entry_at(first);
         final.head = final.running.next;
         if (!final.head) final.tail = 0;
-        final.due--;
+        atomic_fetch_sub_explicit(&final.due, 1, memory_order_relaxed);
         entry_free(first);
         final.runner = self;
     }
