@@ -16,13 +16,14 @@
 enum { LINK_GONE = 0, LINKS_FIRST_ROOM = 64 };
 
 /* Hidden addresses (GC_HIDE_POINTER); link is LINK_GONE where there is none any more. LINK_DOUBT is
- * cleared in a link whose place was not found reachable yet, from one call in the stop to the next.
- */
+ * cleared in a link whose place was not found reachable yet, from one call in the stop to the next;
+ * object is LINK_DEAD where it is that too. */
 typedef struct link_entry {
     GC_hidden_pointer link, object;
 } link_entry;
 
 #define LINK_DOUBT ((GC_hidden_pointer)1)
+#define LINK_DEAD  ((GC_hidden_pointer)0)
 
 /* entries has room for as many as slots may be taken: slots_taken <= link_most(room), room a power
  * of two or 0. A slot is 0 or an entry's index + 1; one whose entry went, or has another link
@@ -199,33 +200,46 @@ int GC_move_long_link(void **link, void **to) {
 
 /* --- In the stop ------------------------------------------------------------------------------ */
 
+/* Of the link that is looked at soon. */
+static void link_ahead(const link_table *t, size_t i) {
+    if (i >= t->length || t->entries[i].link == LINK_GONE) return;
+    ebb_is_marked_ahead(GC_REVEAL_POINTER(t->entries[i].link));
+    ebb_is_marked_ahead(GC_REVEAL_POINTER(t->entries[i].object));
+}
+
 /* Clears the words whose objects are dead. A link that lies in a dead object may yet be kept by a
  * finalizer; so, before those are looked for, one that is not reachable now is noted: what is will
- * stay so. True when any was noted. */
+ * stay so. Nor is it written to before: the first write to a page costs microseconds. True when any
+ * was noted. */
 static bool links_clear(link_table *t) {
+    enum { AHEAD = 8 };
     bool any = false;
     for (size_t i = 0; i < t->length; i++) {
         link_entry *e = &t->entries[i];
+        link_ahead(t, i + AHEAD);
         if (e->link == LINK_GONE) continue;
         void **link = GC_REVEAL_POINTER(e->link);
-        if (!ebb_is_marked(GC_REVEAL_POINTER(e->object))) {
-            *link = NULL;
-            link_drop(t, e);
-        } else if (!ebb_is_marked(link)) {
-            e->link &= ~LINK_DOUBT;
-            any = true;
-        }
+        bool dead = !ebb_is_marked(GC_REVEAL_POINTER(e->object)), doubt = !ebb_is_marked(link);
+        any |= doubt;
+        if (doubt) e->link &= ~LINK_DOUBT;
+        if (dead && doubt) e->object = LINK_DEAD;
+        if (!dead || doubt) continue;
+        *link = NULL;
+        link_drop(t, e);
     }
     return any;
 }
 
-/* Drops those that lie in dead objects, of those that were noted. */
+/* Drops those that lie in dead objects, of those that were noted, and clears what is left to. */
 static void links_settle(link_table *t) {
     for (size_t i = 0; i < t->length; i++) {
         link_entry *e = &t->entries[i];
         if (e->link & LINK_DOUBT || e->link == LINK_GONE) continue;
         e->link |= LINK_DOUBT;
-        if (!ebb_is_marked(GC_REVEAL_POINTER(e->link))) link_drop(t, e);
+        void **link = GC_REVEAL_POINTER(e->link);
+        bool kept = ebb_is_marked(link);
+        if (kept && e->object == LINK_DEAD) *link = NULL;
+        if (!kept || e->object == LINK_DEAD) link_drop(t, e);
     }
 }
 

@@ -27,6 +27,10 @@ EBB_API void ebb_mark_range(ebb_marker *marker, const void *start, const void *e
  * Only in `marked` of an ebb_runtime. */
 EBB_API bool ebb_is_marked(const void *p);
 
+/* For who asks that about many objects, far from each other: some before the one that is asked
+ * about. Any pointer. */
+EBB_API void ebb_is_marked_ahead(const void *p);
+
 /* --- Layouts -------------------------------------------------------------------------------- */
 
 /* What objects look like. Made once and kept for ever: for kinds of objects, not for each. */

@@ -163,6 +163,7 @@ EBB__SHARED bool ebb__roots_hints(root_set *roots, const os_ranges *segments);
 
 EBB__SHARED void ebb__weak_clear(void);
 EBB__SHARED void ebb__finalizers_mark_roots(void);
+EBB__SHARED void ebb__finalizers_hints(void); /* the same while the program runs [owner] */
 /* Calls visit for each word that finalizers keep alive. */
 EBB__SHARED void ebb__finalizers_roots(void (*visit)(uintptr_t word, void *arg), void *arg);
 /* Marks what finalizers keep; queues those that are due. True when it marked anything. minor: what

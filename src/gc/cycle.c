@@ -487,6 +487,7 @@ static bool mark_beside(uintptr_t sp) {
     ebb__pace_begin(r);
     phase_set(PHASE_MARK);
     hints_take();
+    ebb__finalizers_hints();
     ebb__mark_run(NULL, changed, most, &now.totals);
     bool whole = mark_rounds(sp);
     r->mark_ns = ebb__os_now_ns() - start;

@@ -320,12 +320,14 @@ void ebb__finalizers_forked(void) {
 /* --- In the stop
  * ---------------------------------------------------------------------------------- */
 
+static void entry_visit(uint32_t number, void (*visit)(uintptr_t word, void *arg), void *arg) {
+    const final_entry *e = entry_at(number);
+    if (e->due) visit(e->object, arg);
+    if (e->object) visit((uintptr_t)e->arg, arg);
+}
+
 void ebb__finalizers_roots(void (*visit)(uintptr_t word, void *arg), void *arg) {
-    for (uint32_t n = 1; n <= final.count; n++) {
-        const final_entry *e = entry_at(n);
-        if (e->due) visit(e->object, arg);
-        if (e->object) visit((uintptr_t)e->arg, arg);
-    }
+    for (uint32_t n = 1; n <= final.count; n++) entry_visit(n, visit, arg);
     visit(final.running.object, arg);
     visit((uintptr_t) final.running.arg, arg);
 }
@@ -339,6 +341,17 @@ void ebb__finalizers_mark_roots(void) {
     ebb__finalizers_roots(root_mark, NULL);
 }
 
+/* Not for long at a time: others wait for the lock, and a stop for who has it. */
+void ebb__finalizers_hints(void) {
+    enum { AT_ONCE = 256 };
+    uint32_t n = 1, end;
+    do {
+        ebb__critical_lock(&ebb__final_lock);
+        for (end = n + AT_ONCE; n < end && n <= final.count; n++) entry_visit(n, root_mark, NULL);
+        ebb__critical_unlock(&ebb__final_lock);
+    } while (n == end);
+}
+
 static void due_mark(mark_totals *totals) {
     ebb__mark_run(NULL, NULL, 0, totals);
     ebb__traced_run(false, totals);
@@ -347,12 +360,17 @@ static void due_mark(mark_totals *totals) {
 /* Entries in ascending order, by next. */
 typedef struct final_list {
     uint32_t first, last;
+    bool ordered; /* some have an order */
 } final_list;
 
+/* Its slot in the index is asked for soon. */
 static void due_add(final_list *list, uint32_t number) {
+    final_entry *e = entry_at(number);
     *(list->last ? &entry_at(list->last)->next : &list->first) = number;
     list->last = number;
-    entry_at(number)->next = 0;
+    list->ordered |= e->order != EBB_ORDER_NONE;
+    e->next = 0;
+    __builtin_prefetch(&final.index[address_hash(e->object) >> 20 & (final.room - 1)]);
 }
 
 /* Lists the entries whose objects have not been found, those that go last apart. */
@@ -375,6 +393,7 @@ static void due_list(bool minor, final_list lists[2]) {
 
 /* Marks what dead objects with an order refer to. */
 static void due_mark_fields(final_list list, mark_totals *totals) {
+    if (!list.ordered) return;
     for (uint32_t n = list.first; n; n = entry_at(n)->next) {
         const final_entry *e = entry_at(n);
         if (e->order != EBB_ORDER_NONE && ebb__mark_is_dead(e->object))
@@ -398,7 +417,7 @@ static void due_queue(final_list list, mark_totals *totals) {
 
 /* Those that are to go last when everything else that is due has been marked. */
 bool ebb__finalizers_find_due(bool minor, mark_totals *totals) {
-    final_list lists[2] = {{0, 0}, {0, 0}};
+    final_list lists[2] = {0};
     due_list(minor, lists);
     for (int last = 0; last < 2; last++) {
         if (!lists[last].first) continue;

@@ -160,7 +160,7 @@ static inline void item_push(marker *m, mark_item item) {
 }
 
 static inline void word_push(marker *m, uintptr_t word) {
-    if (word - ebb__space.base < 2 * ebb__space.zone_bytes) item_push(m, word);
+    if (space_has(word)) item_push(m, word);
 }
 
 /* --- Scanning ------------------------------------------------------------------------------------
@@ -313,14 +313,15 @@ static bool root_marks(marker *m, span *s) {
     return true;
 }
 
-/* A word of a root: true when it refers to such an object, which is seen to, or to none: one that
- * comes to lie there later is not meant. A hint never marks one: a stale word would be enough to
- * make it old. */
+/* A word of a root: true when it refers to such an object, which is seen to, to one that has its
+ * mark already, or to none: one that comes to lie there later is not meant. A hint never marks a
+ * large one: a stale word would be enough to make it old. */
 static bool root_holds(marker *m, uintptr_t word) {
     uint32_t index;
     span *s = ebb__span_at(word);
     if (!s || !span_find(s, word, &index)) return true;
-    if (s->state != SPAN_LARGE) return false;
+    if (s->state != SPAN_LARGE)
+        return span_marked(s, index) && !__atomic_load_n(&s->extents, __ATOMIC_RELAXED);
     if (ebb__extents_on && s->bin->layout->use == EBB__USE_SLICE) return false;
     if (atomic_load_explicit(&span_mark_bits(s)[0], memory_order_relaxed) & 1) return true;
     if (s->age >= HELD_CYCLES && !pool.beside) return root_marks(m, s);
@@ -395,12 +396,20 @@ static void changed_scan(marker *m, uintptr_t from, uintptr_t to) {
     }
 }
 
+/* Most words of roots are no pointers: four are asked at a time. */
 __attribute__((no_sanitize("address", "thread"))) static void roots_scan(marker *m, uintptr_t start,
                                                                          uintptr_t end) {
-    for (uintptr_t at = start; at < end; at += sizeof(void *)) {
-        uintptr_t word = __atomic_load_n((uintptr_t *)at, __ATOMIC_RELAXED);
-        bool ours = word - ebb__space.base < 2 * ebb__space.zone_bytes;
-        if (ours && !root_holds(m, word)) item_push(m, word);
+    enum { AT_ONCE = 4 };
+    for (uintptr_t at = start; at < end; at += AT_ONCE * sizeof(void *)) {
+        uintptr_t words[AT_ONCE] = {0};
+        size_t count = min_size((end - at) / sizeof(void *), AT_ONCE);
+        bool any = false;
+        for (size_t i = 0; i < count; i++) {
+            words[i] = __atomic_load_n((uintptr_t *)at + i, __ATOMIC_RELAXED);
+            any |= space_has(words[i]);
+        }
+        for (size_t i = 0; any && i < count; i++)
+            if (space_has(words[i]) && !root_holds(m, words[i])) item_push(m, words[i]);
     }
 }
 
@@ -648,8 +657,7 @@ void ebb__mark_word(uintptr_t word) {
 }
 
 void ebb__mark_root(uintptr_t word) {
-    bool ours = word - ebb__space.base < 2 * ebb__space.zone_bytes;
-    if (ours && !root_holds(&mark_local, word)) word_mark(&mark_local, word);
+    if (space_has(word) && !root_holds(&mark_local, word)) word_mark(&mark_local, word);
 }
 
 bool ebb__mark_is_dead(uintptr_t word) {
@@ -663,10 +671,9 @@ bool ebb__mark_is_dead(uintptr_t word) {
 
 bool ebb__mark_is_old(uintptr_t word) {
     uint32_t index;
-    const space *sp = &ebb__space;
     const span *s = ebb__span_at(word);
     if (s && span_find(s, word, &index)) return span_marked(s, index);
-    return word - sp->base >= 2 * sp->zone_bytes;
+    return !space_has(word);
 }
 
 void ebb__mark_fields(uintptr_t p, bool itself) {

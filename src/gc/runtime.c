@@ -56,6 +56,10 @@ bool ebb_is_marked(const void *p) {
     return !ebb__mark_is_dead((uintptr_t)p);
 }
 
+void ebb_is_marked_ahead(const void *p) {
+    if (space_has((uintptr_t)p)) object_prefetch((uintptr_t)p);
+}
+
 static void traced_call(const span *s, uintptr_t object, ebb_marker *marker) {
     const struct ebb__layout *l = s->bin->layout;
     l->tracer((void *)object, span_room(s), marker, l->env);

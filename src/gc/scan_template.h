@@ -32,8 +32,7 @@ SCAN(slices)(SCAN_CONTEXT *context, const struct ebb__layout *layout, uintptr_t 
                       __atomic_load_n((uintptr_t *)(at + layout->strong[i]), __ATOMIC_RELAXED));
         for (uint32_t i = 0; i < layout->slice_count; i++) {
             slice_reach reach = slice_load(at, &layout->slices[i]);
-            if (reach.ptr - ebb__space.base < 2 * ebb__space.zone_bytes)
-                SCAN_SLICE(context, at + layout->slices[i].offset, &reach);
+            if (space_has(reach.ptr)) SCAN_SLICE(context, at + layout->slices[i].offset, &reach);
         }
     }
 }

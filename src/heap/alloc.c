@@ -323,7 +323,7 @@ static enum object_answer object_answer_locked(uintptr_t address, span **found, 
 /* An allocated object that starts at p, or a code that says what p is instead. */
 static int object_at(const char *call, void *p, span **found, uint32_t *index) {
     uintptr_t address = (uintptr_t)p;
-    bool ours = ebb__heap_start() && address - ebb__space.base < 2 * ebb__space.zone_bytes;
+    bool ours = ebb__heap_start() && space_has(address);
     if (!ours) return ebb__misuse(EBB_ENOTHEAP, call, "%p does not point into Ebb's heap", p);
     enum object_answer answer = object_answer(address, found, index);
     if (answer != OBJECT_STARTS || (*found)->state != SPAN_SMALL)

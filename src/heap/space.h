@@ -224,6 +224,11 @@ EBB__INLINE uint64_t span_live_bits(const span *s, uint32_t w) {
     return span_unswept(s) ? alloc & mark : alloc;
 }
 
+/* Whether a word points into the heap's address space. */
+EBB__INLINE bool space_has(uintptr_t word) {
+    return word - ebb__space.base < 2 * ebb__space.zone_bytes;
+}
+
 /* The span in use that contains address, or null. Any value may be asked about, also while others
  * make spans; while others free them the answer is good only for objects that the caller holds. */
 EBB__INLINE span *ebb__span_at(uintptr_t address) {

@@ -188,7 +188,7 @@ static void dump_edge(dump *d, uintptr_t at, uintptr_t word) {
 }
 
 static void dump_word(dump *d, uintptr_t at, uintptr_t word) {
-    if (word - ebb__space.base < 2 * ebb__space.zone_bytes) dump_edge(d, at, word);
+    if (space_has(word)) dump_edge(d, at, word);
 }
 
 /* Fields come in the order of the layout, in which slices are last: so not always by address. */
@@ -277,7 +277,7 @@ __attribute__((no_sanitize("address", "thread"))) static void dump_range(dump *d
                                                                          const root_note *note) {
     for (uintptr_t at = r.start; at + sizeof(void *) <= r.end; at += sizeof(void *)) {
         uintptr_t word = *(const volatile uintptr_t *)at;
-        if (word - ebb__space.base >= 2 * ebb__space.zone_bytes) continue;
+        if (!space_has(word)) continue;
         uint32_t origin = note->origin;
         if (origin == ORIGIN_STACK && note->tid && ebb__roots_in_storage(note->tid, at))
             origin = ORIGIN_STORAGE;

@@ -70,7 +70,7 @@ static void slack_objects(const span *s) {
 __attribute__((no_sanitize("address", "thread"))) static void slack_range(os_range r) {
     for (uintptr_t at = r.start; at + 3 * sizeof(uintptr_t) <= r.end; at += sizeof(uintptr_t)) {
         const uintptr_t *w = (const uintptr_t *)at;
-        if (w[0] - ebb__space.base < 2 * ebb__space.zone_bytes) slack_see(w[0], w[1], w[2], 0);
+        if (space_has(w[0])) slack_see(w[0], w[1], w[2], 0);
     }
 }
 
