@@ -22,7 +22,7 @@
 /* The latest stops. Written by whoever collects, who holds libgc's lock; read at any time, so a
  * length is stored before the count that covers it (release; peer_pauses acquires). */
 #define PEER_PAUSES 65536
-static uint64_t peer_pause_ns[PEER_PAUSES];
+static uint64_t *peer_pause_ns; /* memory of malloc's, which is not searched */
 static size_t peer_pause_count;
 
 /* From the first signal to the moment when all run again. */
@@ -48,6 +48,8 @@ BENCH_UNUSED static void peer_limit(size_t bytes) {
 
 static void peer_start(void) {
     GC_INIT();
+    peer_pause_ns = malloc(PEER_PAUSES * sizeof *peer_pause_ns);
+    if (!peer_pause_ns) bench_fail("no memory for the stops");
     GC_set_on_collection_event(peer_on_event);
 #ifdef PEER_GENERATIONAL
     GC_enable_incremental();

@@ -10,12 +10,13 @@
 #define STOPS_ROOM       ((size_t)1 << 18)
 #define STOPS_HEAD       8
 
-/* lengths[0, count) are the stops since stops_begin; head[0, head_count) are the newest that were
- * known at the last poll, by which the next one tells which are new. One thread at a time. */
+/* lengths[0, count) are the stops since stops_begin, in memory of malloc's, which no collector
+ * searches; head[0, head_count) are the newest that were known at the last poll, by which the next
+ * one tells which are new. One thread at a time. */
 struct stops {
     size_t count, head_count;
     uint64_t head[STOPS_HEAD];
-    uint64_t lengths[STOPS_ROOM];
+    uint64_t *lengths; /* STOPS_ROOM, once there was one */
 };
 
 static struct stops stops;
@@ -36,6 +37,8 @@ static size_t stops_new(const uint64_t *now, size_t count) {
 static void stops_poll(void) {
     static uint64_t now[STOPS_REMEMBERED];
     size_t count = peer_pauses(now, STOPS_REMEMBERED), added = stops_new(now, count);
+    if (added > 0 && !stops.lengths) stops.lengths = malloc(STOPS_ROOM * sizeof *stops.lengths);
+    if (added > 0 && !stops.lengths) bench_fail("no memory for the stops");
     for (size_t i = added; i-- > 0 && stops.count < STOPS_ROOM;)
         stops.lengths[stops.count++] = now[i];
     stops.head_count = count < STOPS_HEAD ? count : STOPS_HEAD;
