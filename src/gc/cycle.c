@@ -341,7 +341,8 @@ static struct {
 /* What a thread is making hangs from its stack alone, and would be marked in the last stop: worth
  * another short one when that may be much. */
 static bool hints_stale(void) {
-    uint64_t budget = ebb__settings.pause_ns; /* in bytes too, since a byte takes a nanosecond */
+    uint64_t budget =
+        ebb__settings.pause_ns / 2; /* in bytes too, since a byte takes a nanosecond */
     size_t claimed = atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
     return ebb__os_now_ns() - hinted.ns > budget && claimed - hinted.claimed > budget;
 }
