@@ -464,12 +464,19 @@ static bool list_whole(int listed, int self) {
     return true;
 }
 
-/* The last list was not whole, or named somebody new. 0: list again. EBB_EBUSY: that has named
- * nobody new since *since_ns. */
-static int list_short(int added, uint64_t *since_ns) {
+/* Lists that named nobody new, and since when. */
+struct idle_lists {
+    uint64_t since_ns;
+    unsigned count;
+};
+
+/* The last list was not whole, or named somebody new. 0: list again. EBB_EBUSY: there were many for
+ * long that named nobody. Where the processor is with others for long, few are. */
+static int list_short(int added, struct idle_lists *idle) {
+    enum { LISTS_MANY = 100 };
     uint64_t now = ebb__os_now_ns();
-    if (added > 0 || *since_ns == 0) *since_ns = now;
-    if (now - *since_ns < GIVE_UP_NS) return 0;
+    if (added > 0 || idle->count == 0) *idle = (struct idle_lists){now, 0};
+    if (++idle->count < LISTS_MANY || now - idle->since_ns < GIVE_UP_NS) return 0;
     ebb__warn("the system lists other threads than the %d that it counts: no collection",
               world.there);
     return EBB_EBUSY;
@@ -477,7 +484,7 @@ static int list_short(int added, uint64_t *since_ns) {
 
 /* Stops those that are listed, until there are no others. EBB_ENOMEM: the table is full. */
 static int threads_stop(int listed, int self) {
-    uint64_t since_ns = 0;
+    struct idle_lists idle = {0};
     for (;;) {
         int added = threads_signal(listed, self);
         /* Those that were signalled read the table until they wait. */
@@ -485,7 +492,7 @@ static int threads_stop(int listed, int self) {
         if (error) return error;
         if (added < 0) return EBB_ENOMEM;
         if (added == 0 && list_whole(listed, self)) return 0;
-        error = list_short(added, &since_ns);
+        error = list_short(added, &idle);
         if (error) return error;
         listed = threads_list();
         if (listed < 0) return EBB_EBUSY;

@@ -96,7 +96,7 @@ CASE(added_in_part) {
     GC_add_roots(table, table + COUNT / 2);
     fill(table);
     collect();
-    say("half added: %zu live", lived());
+    say("half added, that lives; of the other %s", part(lived() - COUNT / 2, COUNT / 2));
 }
 
 CASE(many_added) {
