@@ -120,6 +120,45 @@ TEST(mappings_are_listed_until_they_go) {
     CHECK(!owned_now(at[1234]).found);
 }
 
+static void cut_is(uintptr_t from, uintptr_t to, const os_range *wanted, size_t count) {
+    os_ranges list = {0};
+    size_t found = 0;
+    CHECK(ebb__os_ranges_add(&list, from - 64 * KIB, from));
+    CHECK(ebb__os_ranges_add(&list, from, to));
+    CHECK(ebb__os_ranges_add(&list, to, to + 64 * KIB));
+    ebb__os_mappings_cut(&list);
+    for (size_t i = 0; i < list.count; i++) {
+        os_range r = list.items[i];
+        if (i > 0) CHECK(r.start >= list.items[i - 1].end);
+        if (r.start == r.end || r.start < from || r.end > to) continue;
+        CHECK(found < count);
+        CHECK_EQ(r.start, wanted[found].start);
+        CHECK_EQ(r.end, wanted[found].end);
+        found++;
+    }
+    CHECK_EQ(found, count);
+    ebb__os_unmap(list.items, list.room * sizeof(os_range), OS_METADATA);
+}
+
+/* As where the kernel has no names for anonymous memory. */
+TEST(metadata_is_cut_out_of_mappings) {
+    size_t page = ebb__os_page_size();
+    uintptr_t whole = (uintptr_t)pages_map(64 * page), p = whole + 24 * page, end = p + 3 * page;
+    CHECK_EQ(munmap((void *)p, 3 * page), 0);
+    CHECK(mmap((void *)p, 3 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+               -1, 0) != MAP_FAILED);
+    ebb__os_owned_add(p, 3 * page, OS_METADATA);
+    cut_is(whole, whole + 64 * page, (os_range[]){{whole, p}, {end, whole + 64 * page}}, 2);
+    cut_is(p, end + page, (os_range[]){{end, end + page}}, 1);
+    cut_is(p - page, end, (os_range[]){{p - page, p}}, 1);
+    cut_is(p + page, end + page, (os_range[]){{end, end + page}}, 1); /* it is in two */
+    cut_is(p, end, NULL, 0);
+    ebb__os_owned_remove(p);
+    ebb__os_owned_add(p, 3 * page, OS_OFFHEAP);
+    cut_is(p - page, end + page, (os_range[]){{p - page, end + page}}, 1);
+    ebb__os_owned_remove(p);
+}
+
 static void *owned_body(void *unused) {
     void *at[64] = {0};
     (void)unused;

@@ -259,7 +259,8 @@ bool ebb__roots_hints(root_set *roots, const os_ranges *segments) {
 bool ebb__roots_gather(root_set *roots, const os_ranges *segments, uintptr_t sp) {
     os_ranges_clear(&roots->ranges);
     roots->bytes = roots->stack_bytes = roots->note_count = 0;
-    return ebb__os_mappings(&roots_mappings) && threads_take(roots, sp) &&
-           segments_take(roots, segments) && registered_take(roots) && !segments->failed &&
-           !roots->ranges.failed;
+    if (!ebb__os_mappings(&roots_mappings)) return false;
+    if (!segments_take(roots, segments) || !registered_take(roots)) return false;
+    ebb__os_mappings_cut(&roots_mappings);
+    return threads_take(roots, sp) && !segments->failed && !roots->ranges.failed;
 }

@@ -5,6 +5,7 @@
  * become one mapping. So the library keeps a list of its own of what it mapped, and everything that
  * is told by parts of a mapping is told by pages. */
 #include "memory.h"
+#include "threads.h"
 #include "linux_scan.h"
 #include "linux_text.h"
 
@@ -118,6 +119,31 @@ size_t ebb__os_owned_each(void (*visit)(uintptr_t start, uintptr_t end, enum os_
         }
     }
     return count;
+}
+
+/* Where there is no room for one range more, the metadata stays in the one that it is in. */
+static void owned_cut(uintptr_t start, uintptr_t end, enum os_class class, void *arg) {
+    os_ranges *list = arg;
+    const os_range *found;
+    while (class == OS_METADATA && start < end && (found = ebb__os_mapping_of(list, start))) {
+        size_t at = (size_t)(found - list->items), stop = min_size(end, found->end);
+        os_range below = {found->start, start}, above = {stop, found->end};
+        start = stop;
+        if (below.start == below.end) {
+            list->items[at] = above;
+        } else if (above.start == above.end) {
+            list->items[at] = below;
+        } else if (ebb__os_ranges_add(list, 0, 0)) {
+            size_t after = list->count - at - 2;
+            memmove(&list->items[at + 2], &list->items[at + 1], after * sizeof(os_range));
+            list->items[at] = below;
+            list->items[at + 1] = above;
+        }
+    }
+}
+
+void ebb__os_mappings_cut(os_ranges *list) {
+    ebb__os_owned_each(owned_cut, list);
 }
 
 /* --- Mappings -----------------------------------------------------------------------------------

@@ -91,6 +91,11 @@ EBB__SHARED bool ebb__os_ranges_add(os_ranges *list, uintptr_t start, uintptr_t 
 /* Reads the process's readable and writable mappings into *list (emptied first), in ascending
  * order. False when the system did not tell. Calls no allocator but the list's. */
 EBB__SHARED bool ebb__os_mappings(os_ranges *list);
+/* Takes the library's own metadata out of such a list: where the kernel gives anonymous memory no
+ * names, it and a thread's stack or storage may be one mapping. Ranges may be left empty. */
+EBB__SHARED void ebb__os_mappings_cut(os_ranges *list);
+
+/* The range that the address is in, or null. */
 EBB__SHARED const os_range *ebb__os_mapping_of(const os_ranges *list, uintptr_t address);
 
 /* Calls fn(arg) while no library can be loaded or unloaded, with *segments filled with the
