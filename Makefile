@@ -1,7 +1,7 @@
 # What people type; CMakeLists.txt builds, scripts/ does the rest. Settings:
 #   make tour TOUR=--quick       make install PREFIX=/usr DESTDIR=/tmp/package
 #   make soak MINUTES=30         make fuzz FUZZ_SECONDS=60
-.PHONY: all tour check check-sanitizers check-libgc model bench fuzz soak format install deps clean
+.PHONY: all tour check check-sanitizers check-libgc check-aarch64 model bench fuzz soak format install deps clean
 .NOTPARALLEL:
 
 PREFIX ?= /usr/local
@@ -21,16 +21,14 @@ tour: deps-build
 check: deps-check
 	@scripts/check
 
+# Beyond that: Debian's programs on libgc.so.1 made of Ebb, the library under emulation, and every
+# interleaving of a collection and a program, as Spin sees them. docs/testing.md.
 check-sanitizers: deps-check
-	@scripts/check-sanitizers
-
-# Debian's programs on libgc.so.1 made of Ebb.
 check-libgc: all deps-libgc
-	@scripts/check-libgc
-
-# Every interleaving of a collection and a program, as Spin sees them: docs/testing.md.
+check-aarch64: deps-aarch64
 model: deps-model
-	@scripts/model
+check-sanitizers check-libgc check-aarch64 model:
+	@scripts/$@
 
 bench: deps-bench
 	@bench/run

@@ -47,9 +47,11 @@ static char *modes_path(const char *program) {
 
 __attribute__((noreturn)) static void modes_exec(const char *program, const char *test,
                                                  const char *debug, const char *gc, int output) {
-    char *arguments[3];
-    char *path = modes_path(program);
-    char *copy = strdup(test);
+    char *arguments[4], **next = arguments, *emulator = getenv("EBB_TEST_EMULATOR");
+    if (emulator) *next++ = strdup(emulator);
+    *next++ = modes_path(program);
+    *next++ = strdup(test);
+    *next = NULL;
 
     dup2(output, STDOUT_FILENO);
     dup2(output, STDERR_FILENO);
@@ -58,10 +60,7 @@ __attribute__((noreturn)) static void modes_exec(const char *program, const char
     modes_set("EBB_TEST_SEED", seed);
     modes_set("EBB_DEBUG", debug);
     modes_set("EBB_GC", gc);
-    arguments[0] = path;
-    arguments[1] = copy;
-    arguments[2] = NULL;
-    execv(path, arguments);
+    execv(arguments[0], arguments);
     _exit(127);
 }
 
