@@ -14,42 +14,48 @@
 
 #include "test.h"
 
-enum { RUNS_WITHOUT_TIME = 6, OUTPUT_BYTES = 1 << 16, LIST_BYTES = 192, SCALE_MAX = 12 };
+enum {
+    RUNS_WITHOUT_TIME = 6,
+    STRESS_WITHOUT_TIME = 1000, /* a run at stress=20 may take minutes */
+    OUTPUT_BYTES = 1 << 16,
+    LIST_BYTES = 192,
+    SCALE_MAX = 12
+};
 
 /* What a case stands. */
 enum {
-    STANDS_STRESS = 1,  /* collections at every n-th allocation */
-    STANDS_FAILURE = 2, /* a null pointer now and then */
-    STANDS_PERCENT = 4  /* a heap of any size */
+    STANDS_FAILURE = 1, /* a null pointer now and then */
+    STANDS_PERCENT = 2  /* a heap of any size */
 };
 
 typedef struct soak_case {
     const char *program, *name; /* no name: all of its cases */
+    unsigned stress;            /* the least n of collections at every n-th allocation */
     unsigned stands;
 } soak_case;
 
 static const soak_case soak_cases[] = {
-    {"test_gc_graph", "graph", STANDS_STRESS | STANDS_FAILURE | STANDS_PERCENT},
-    {"test_gc_graph", "graph", STANDS_STRESS | STANDS_FAILURE | STANDS_PERCENT},
-    {"test_gc_graph", "graph_of_one_thread", STANDS_STRESS | STANDS_FAILURE | STANDS_PERCENT},
-    {"test_gc_programs", "trees", STANDS_STRESS | STANDS_PERCENT},
-    {"test_gc_programs", "trees_in_threads", STANDS_STRESS | STANDS_PERCENT},
-    {"test_gc_programs", "gcbench", STANDS_STRESS | STANDS_PERCENT},
-    {"test_heap_threads", "storm", STANDS_STRESS | STANDS_PERCENT},
-    {"test_heap_threads", "exchange", STANDS_STRESS | STANDS_PERCENT},
-    {"test_heap_threads", "visitors", STANDS_STRESS},
-    {"test_gc_finalizers", "storm", STANDS_STRESS | STANDS_PERCENT},
-    {"test_gc_stats", "the_equations_hold_at_every_step", STANDS_STRESS | STANDS_PERCENT},
-    {"test_gc_stats", "the_equations_hold_under_load", STANDS_STRESS | STANDS_PERCENT},
-    {"test_memory_classes", "adds_up_at_every_step", STANDS_STRESS | STANDS_PERCENT},
-    {"test_memory_classes", "adds_up_under_load", STANDS_STRESS | STANDS_PERCENT},
-    {"test_gc_stop", "threads_come_and_go_beside_collections", STANDS_STRESS},
-    {"test_lifecycle", "fork_amid_threads_at_work", STANDS_STRESS},
-    {"test_lifecycle", "modules_come_and_go_beside_collections", STANDS_STRESS},
-    {"test_map_model", NULL, STANDS_STRESS | STANDS_PERCENT},
-    {"test_slice_model", NULL, STANDS_STRESS | STANDS_PERCENT},
-    {"test_offheap_pool", "random_use_matches_a_model", STANDS_STRESS | STANDS_PERCENT},
-    {"test_offheap_gc", "threads_pin_at_once", STANDS_STRESS},
+    {"test_gc_graph", "graph", 20, STANDS_FAILURE | STANDS_PERCENT},
+    {"test_gc_graph", "graph", 20, STANDS_FAILURE | STANDS_PERCENT},
+    {"test_gc_graph", "graph_of_one_thread", 20, STANDS_FAILURE | STANDS_PERCENT},
+    {"test_gc_programs", "trees", 20, STANDS_PERCENT},
+    {"test_gc_programs", "trees_in_threads", 20, STANDS_PERCENT},
+    {"test_gc_programs", "gcbench", 20, STANDS_PERCENT},
+    {"test_heap_threads", "storm", 20, STANDS_PERCENT},
+    {"test_heap_threads", "exchange", 20, STANDS_PERCENT},
+    {"test_heap_threads", "visitors", 20, 0},
+    {"test_gc_finalizers", "storm", 20, STANDS_PERCENT},
+    {"test_gc_stats", "the_equations_hold_at_every_step", 20, STANDS_PERCENT},
+    {"test_gc_stats", "the_equations_hold_under_load", 20, STANDS_PERCENT},
+    {"test_memory_classes", "adds_up_at_every_step", 20, STANDS_PERCENT},
+    {"test_memory_classes", "adds_up_under_load", 20, STANDS_PERCENT},
+    {"test_gc_stop", "threads_come_and_go_beside_collections", 20, 0},
+    {"test_lifecycle", "fork_amid_threads_at_work", 500, 0},
+    {"test_lifecycle", "modules_come_and_go_beside_collections", 500, 0},
+    {"test_map_model", NULL, 20, STANDS_PERCENT},
+    {"test_slice_model", NULL, 20, STANDS_PERCENT},
+    {"test_offheap_pool", "random_use_matches_a_model", 20, STANDS_PERCENT},
+    {"test_offheap_gc", "threads_pin_at_once", 20, 0},
 };
 enum { SOAK_CASES = sizeof soak_cases / sizeof soak_cases[0] };
 
@@ -106,8 +112,9 @@ static void run_choose(soak_run *run) {
     run->seed = test_random(&soak_state);
     run->scale = (unsigned)soak_between(1, SCALE_MAX);
     run->debug[0] = run->gc[0] = 0;
-    if (run->what->stands & STANDS_STRESS && soak_below(2)) {
-        uint64_t every = soak_between(20, 50000);
+    if (soak_below(2)) {
+        unsigned least = getenv("EBB_SOAK_MINUTES") ? run->what->stress : STRESS_WITHOUT_TIME;
+        uint64_t every = soak_between(least, 50000);
         list_add(run->debug, "stress=%llu", (unsigned long long)every);
         if (every < 500) run->scale = 1;
     }
