@@ -499,7 +499,6 @@ static bool mark_beside(uintptr_t sp) {
  * ------------------------------------------------------------------------------------- */
 
 uint64_t ebb__cycle_help(uintptr_t sp) {
-    enum { HELP_ITEMS = 1000 };
     enum phase phase = ebb__cycle_phase();
     if (phase == PHASE_IDLE) return 0;
     if (phase == PHASE_READY && !stop_is_for_others()) {
@@ -510,7 +509,7 @@ uint64_t ebb__cycle_help(uintptr_t sp) {
         called_open(sp);
         return 0;
     }
-    if (phase == PHASE_MARK && ebb__mark_help(HELP_ITEMS)) return 0;
+    if (phase == PHASE_MARK && ebb__mark_help()) return 0;
     uint64_t start = ebb__os_now_ns();
     ebb__os_wait(&now.phase, phase, 1000000);
     return ebb__os_now_ns() - start;

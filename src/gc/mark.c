@@ -541,15 +541,16 @@ static void mark_part(unsigned part, unsigned parts) {
     if (part != 0 && fresh.work) packet_put(fresh.work, false);
 }
 
-bool ebb__mark_help(uint32_t items) {
+bool ebb__mark_help(void) {
+    enum { ITEMS = 1000 };
     marker m = {0};
-    uint64_t cpu = ebb__os_thread_cpu_ns();
     ebb__critical_enter();
     atomic_fetch_add(&pool.helpers, HELPER_BEGINS);
     m.work = packet_take_full();
     bool any = m.work != NULL;
+    uint64_t cpu = any ? ebb__os_thread_cpu_ns() : 0;
     atomic_store_explicit(&pool.hungry, !any, memory_order_relaxed);
-    for (; any && items > 0 && m.work->count > 0; items--)
+    for (int i = 0; any && i < ITEMS && m.work->count > 0; i++)
         item_step(&m, m.work->items[--m.work->count]);
     if (any) queue_drain(&m);
     if (m.work) packet_put(m.work, m.work->count > 0);

@@ -53,7 +53,7 @@ EBB__SHARED void ebb__mark_totals(mark_totals *totals);
 EBB__SHARED uint64_t ebb__mark_progress(void);
 
 /* The calling thread looks at so many words for whoever is marking. False: found nothing to do. */
-EBB__SHARED bool ebb__mark_help(uint32_t items);
+EBB__SHARED bool ebb__mark_help(void);
 
 /* Has the words in [start, end) looked at by the next run; the memory may be gone meanwhile. */
 EBB__SHARED void ebb__mark_hints(uintptr_t start, uintptr_t end);

@@ -224,12 +224,22 @@ static bool claim_beyond(const claim *c) {
     return claimed > 0 && claimed + (waited ? 0 : c->bytes) > room;
 }
 
-/* Helps until the schedule has caught up; at the goal, until the cycle has ended and is swept.
- * Between the two a thread that finds nothing to help with goes on. */
+/* At the goal, or where the end of the cycle is near. */
+static bool claim_held(const claim *c) {
+    size_t closing = atomic_load_explicit(&pace.closing_at, memory_order_relaxed);
+    return claimed_now() + c->bytes > closing || claim_beyond(c);
+}
+
+/* Helps until the schedule has caught up, or there is nothing to help with; at the goal, until the
+ * cycle has ended. Between the two, where the end is near, waits for a moment. */
 static void claim_ahead(uintptr_t sp, void *arg) {
     const claim *c = arg;
     uint64_t start = ebb__os_now_ns(), slept = 0;
     while (ahead(c->bytes)) {
+        if (!claim_held(c)) {
+            if (ebb__cycle_phase() != PHASE_MARK || !ebb__mark_help()) break;
+            continue;
+        }
         uint64_t wait = ebb__cycle_help(sp);
         slept += wait;
         if (wait && !claim_beyond(c)) break;
