@@ -113,3 +113,44 @@ TEST(spans_merge_between_two_steps_of_the_walk) {
     CHECK(is_listed(&dirty.armed, (uintptr_t)walked[after * PER_SPAN]));
     CHECK(is_listed(&dirty.armed, (uintptr_t)walked[(SPANS - 2) * PER_SPAN]));
 }
+
+/* --- What is armed when nobody will ask --------------------------------------------------------
+ */
+
+enum { OLD = 4000 };
+static void *volatile old[2 * OLD]; /* or nothing would be kept in it */
+
+static size_t armed_pages(bool written) {
+    size_t pages = 0;
+    for (size_t i = 0; i < dirty.armed.count; i++) {
+        os_range r = dirty.armed.items[i];
+        size_t all = (r.end - r.start) / ebb__os_page_size();
+        pages += written ? ebb__os_dirty_count(r.start, r.end, all) : all;
+    }
+    return pages;
+}
+
+static NOINLINE void old_make(size_t from) {
+    for (size_t i = from; i < from + OLD; i++) {
+        CHECK((old[i] = ebb_alloc(1000)) != NULL);
+        *(char *)old[i] = 1;
+    }
+}
+
+/* The first minor cycle finds nothing new; the second as much as there was, so a full one is next.
+ */
+TEST(pages_are_disarmed_when_a_full_cycle_is_next) {
+    old_make(0);
+    ebb__settings.pause_ns = (uint64_t)1 << 40; /* in one stop */
+    need_kernel();
+    minor_cycle(NULL);
+    CHECK(!ebb__pace_full());
+    CHECK(armed_pages(false) > OLD / 8);
+    CHECK(armed_pages(true) < armed_pages(false) / 2);
+    old_make(OLD);
+    minor_cycle(NULL);
+    CHECK(ebb__pace_full());
+    CHECK_EQ(armed_pages(true), armed_pages(false));
+    CHECK_EQ(ebb_collect(), 0);
+    CHECK(armed_pages(true) < armed_pages(false) / 2);
+}

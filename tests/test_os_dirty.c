@@ -109,6 +109,30 @@ TEST(strides_lose_nothing_at_their_ends) {
     CHECK_EQ(seen_harvest_of(heap + 64 * mib - PAGE, heap + 64 * mib + PAGE, true), 1);
 }
 
+TEST(disarmed_pages_count_as_written) {
+    heap_armed(64);
+    CHECK_EQ(ebb__os_dirty_disarm((uintptr_t)heap_page(8), (uintptr_t)heap_page(24)), 0);
+    CHECK_EQ(seen_count(64), 16);
+    *heap_page(30) = 1;
+    CHECK_EQ(seen_harvest(), 17);
+    CHECK(seen[8] && seen[23] && seen[30]);
+    CHECK_EQ(seen_harvest(), 0);
+    *heap_page(9) = 1;
+    seen_exactly(9, 9);
+}
+
+TEST(huge_pages_are_disarmed_across_strides) {
+    heap_huge(4 * HUGE);
+    uintptr_t start = (uintptr_t)heap, end = start + heap_bytes;
+    CHECK_EQ(ebb__os_dirty_arm(start, end), 0);
+    CHECK_EQ(ebb__os_dirty_disarm(start, start + ((size_t)1 << 29)), 0);
+    CHECK_EQ(seen_harvest(), heap_bytes / PAGE);
+    CHECK_EQ(seen_harvest(), 0);
+    calls_fail(1, EAGAIN);
+    CHECK_EQ(ebb__os_dirty_disarm(start, end), EBB_ESYSTEM);
+    calls_fail(0, 0);
+}
+
 /* --- Writes by the system -------------------------------------------------------------------- */
 
 TEST(system_calls_are_seen) {

@@ -274,6 +274,7 @@ static void cycle_close(void) {
     uint64_t freed = atomic_load_explicit(&ebb__heap_freed_bytes, memory_order_relaxed);
     ebb__yield_point(1);
     if (now.result == 0) {
+        if (ebb__pace_full()) ebb__dirty_disarm();
         ebb__sweep_finish(true);
         ebb__pace_swept();
         r->sweep_ns = ebb__os_now_ns() - start;

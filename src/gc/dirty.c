@@ -380,6 +380,17 @@ bool ebb__dirty_arm_all(void) {
     return !dirty.armed.failed;
 }
 
+static void ranges_disarm(const os_ranges *list) {
+    for (size_t i = 0; i < list->count; i++)
+        ebb__os_dirty_disarm(list->items[i].start, list->items[i].end);
+}
+
+void ebb__dirty_disarm(void) {
+    if (dirty.mode != DIRTY_KERNEL) return;
+    ranges_disarm(&dirty.armed);
+    ranges_disarm(&dirty.large);
+}
+
 /* The range of the large object that is armed and begins at an address. */
 static bool large_at(uintptr_t start, os_range *found) {
     const span *s = ebb__span_at(start);

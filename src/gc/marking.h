@@ -143,6 +143,10 @@ EBB__SHARED void ebb__dirty_forked(void);
  * the first time, to all. False: nothing may be believed. */
 EBB__SHARED bool ebb__dirty_arm_all(void);
 
+/* All that is armed counts as written from here on, and writes to it cost no faults. For when the
+ * next cycle is a full one, which arms anew: nobody asks what is written until then. */
+EBB__SHARED void ebb__dirty_disarm(void);
+
 /* Which pages with marked objects were written since the last look; they are armed again. `last`:
  * in the stop. Returns their number. */
 EBB__SHARED size_t ebb__dirty_look(bool last);

@@ -21,6 +21,10 @@ EBB__SHARED bool ebb__os_dirty_works(void);
  * do, and may still become huge. EBB_ESYSTEM: nothing in the range may be believed clean. */
 EBB__SHARED int ebb__os_dirty_arm(uintptr_t start, uintptr_t end);
 
+/* Disarms the pages of the range: the first writes to them cost no more than others then.
+ * EBB_ESYSTEM: some may be armed still. */
+EBB__SHARED int ebb__os_dirty_disarm(uintptr_t start, uintptr_t end);
+
 /* Calls visit(from, to, arg) for each run of pages that are not armed, in ascending order, and arms
  * them before; runs that touch may come as two. visit may write: that is reported the next time.
  * A huge page is reported and armed as a whole, and the first write makes it 512 pages; so does

@@ -172,6 +172,16 @@ int ebb__os_dirty_arm(uintptr_t start, uintptr_t end) {
     return dirty_walk(start, end, DIRTY_SPARSE, NULL, NULL);
 }
 
+int ebb__os_dirty_disarm(uintptr_t start, uintptr_t end) {
+    for (uintptr_t next; start < end; start = next) {
+        next = min_size(end, round_down(start, DIRTY_STRIDE) + DIRTY_STRIDE);
+        struct uffdio_writeprotect w = {.range = {.start = start, .len = next - start}};
+        if (EBB__DIRTY_CALL(ioctl(dirty_now.faults.fd, UFFDIO_WRITEPROTECT, &w)) != 0)
+            return EBB_ESYSTEM;
+    }
+    return 0;
+}
+
 int ebb__os_dirty_harvest(uintptr_t start, uintptr_t end, os_dirty_visit visit, void *arg) {
     return dirty_walk(start, end, DIRTY_DENSE, visit, arg);
 }
