@@ -2,52 +2,75 @@
  * pages. docs/design.md, "Marking".
  *
  * They are made when a cycle first needs them, wait for a job, and are not stopped with the world
- * from their first line on. A job is a function and in how many parts it is done; whoever gives it
- * does part 0. */
+ * from their first line on. A job is a function that takes pieces of the work until there are none.
+ * Whoever gives it runs it too, and then lets nobody in any more: so a thread that gets a processor
+ * late is not waited for. */
 #include "collector.h"
 
-/* The word `job` holds both the number of the job and the parts, so that a thread that comes late
- * sees by it that the job is not for it. */
-enum { CREW_PARTS = 256 };
+#define CLOSED ((uint32_t)1 << 31)
 static struct {
-    _Atomic(uint32_t) job;     /* release by the giver, acquire by the threads */
-    _Atomic(uint32_t) running; /* threads that have not finished the job */
+    _Atomic(uint32_t) job;     /* counts them; waited on */
+    _Atomic(uint32_t) inside;  /* threads that are at it, or CLOSED; waited on. Release by who opens
+                                * it and who leaves, acquire by who enters and who closed it */
+    _Atomic(uint32_t) most;    /* that may be inside; relaxed */
+    _Atomic(uint32_t) taken;   /* pieces; relaxed */
     _Atomic(uint32_t) threads; /* started */
     _Atomic(uint64_t) cpu_ns;
-    void (*fn)(unsigned part, unsigned parts);
-} crew;
+    void (*fn)(bool giver);
+} crew = {.inside = CLOSED};
 
 static os_lock crew_lock; /* who starts the threads */
 
-static void *crew_thread(void *number) {
-    unsigned part = (unsigned)(uintptr_t)number;
-    uint32_t job = 0;
+/* Into the job that is open now; it may be a later one than was seen. */
+static bool crew_enter(void) {
+    uint32_t inside = atomic_load_explicit(&crew.inside, memory_order_relaxed);
+    do {
+        if (inside & CLOSED) return false;
+        if (inside >= atomic_load_explicit(&crew.most, memory_order_relaxed)) return false;
+    } while (!atomic_compare_exchange_weak_explicit(&crew.inside, &inside, inside + 1,
+                                                    memory_order_acquire, memory_order_relaxed));
+    return true;
+}
+
+static void crew_leave(void) {
+    uint32_t before = atomic_fetch_sub_explicit(&crew.inside, 1, memory_order_release);
+    if (before == (CLOSED | 1)) ebb__os_wake(&crew.inside, true);
+}
+
+static void crew_close(void) {
+    uint32_t inside = atomic_fetch_or_explicit(&crew.inside, CLOSED, memory_order_acquire) | CLOSED;
+    while (inside != CLOSED) {
+        ebb__os_wait(&crew.inside, inside, UINT64_MAX);
+        inside = atomic_load_explicit(&crew.inside, memory_order_acquire);
+    }
+}
+
+static void *crew_thread(void *unused) {
+    uint32_t seen = 0;
     ebb__world_exempt_begun();
     atomic_fetch_add_explicit(&crew.threads, 1, memory_order_release);
     for (;;) {
-        uint32_t next = atomic_load_explicit(&crew.job, memory_order_acquire);
-        if (next == job) {
+        uint32_t job = atomic_load_explicit(&crew.job, memory_order_acquire);
+        if (job == seen) {
             ebb__os_wait(&crew.job, job, UINT64_MAX);
             continue;
         }
-        job = next;
-        if (part >= job % CREW_PARTS) continue; /* given out before this thread was counted */
+        seen = job;
+        ebb__yield_point(2);
+        if (!crew_enter()) continue;
         uint64_t cpu = ebb__os_thread_cpu_ns();
-        crew.fn(part, job % CREW_PARTS);
-        atomic_fetch_add_explicit(&crew.cpu_ns, ebb__os_thread_cpu_ns() - cpu,
-                                  memory_order_relaxed);
-        if (atomic_fetch_sub_explicit(&crew.running, 1, memory_order_acq_rel) == 1)
-            ebb__os_wake(&crew.running, true);
+        crew.fn(false);
+        ebb__crew_charge(ebb__os_thread_cpu_ns() - cpu);
+        crew_leave();
     }
-    return NULL;
+    return unused;
 }
 
 void ebb__crew_start(void) {
     if (!ebb__os_trylock(&crew_lock)) return;
     uint32_t have = atomic_load_explicit(&crew.threads, memory_order_acquire);
     while (have + 1 < (uint32_t)ebb__settings.markers) {
-        if (ebb__os_thread(crew_thread, (void *)(uintptr_t)(have + 1), ebb__settings.signal) != 0)
-            break;
+        if (ebb__os_thread(crew_thread, NULL, ebb__settings.signal) != 0) break;
         while (atomic_load_explicit(&crew.threads, memory_order_acquire) == have)
             ebb__os_wait(&crew.threads, have, 1000000);
         have++;
@@ -58,7 +81,7 @@ void ebb__crew_start(void) {
 void ebb__crew_forked(void) {
     crew_lock = (os_lock){0};
     atomic_store_explicit(&crew.threads, 0, memory_order_relaxed);
-    atomic_store_explicit(&crew.running, 0, memory_order_relaxed);
+    atomic_store_explicit(&crew.inside, CLOSED, memory_order_relaxed);
     atomic_store_explicit(&crew.job, 0, memory_order_relaxed);
 }
 
@@ -75,18 +98,20 @@ unsigned ebb__crew_size(unsigned most) {
     return most > 0 ? (unsigned)min_size(threads, most) : threads;
 }
 
-void ebb__crew_run(void (*fn)(unsigned part, unsigned parts), unsigned most) {
-    unsigned threads = ebb__crew_size(most) - 1;
-    crew.fn = fn;
-    atomic_store_explicit(&crew.running, threads, memory_order_relaxed);
-    if (threads) {
-        uint32_t last = atomic_load_explicit(&crew.job, memory_order_relaxed);
-        atomic_store_explicit(&crew.job, (last / CREW_PARTS + 1) * CREW_PARTS + threads + 1,
-                              memory_order_release);
+uint32_t ebb__crew_take(void) {
+    return atomic_fetch_add_explicit(&crew.taken, 1, memory_order_relaxed);
+}
+
+void ebb__crew_run(void (*fn)(bool giver), unsigned most) {
+    unsigned others = ebb__crew_size(most) - 1;
+    atomic_store_explicit(&crew.taken, 0, memory_order_relaxed);
+    if (others) {
+        crew.fn = fn;
+        atomic_store_explicit(&crew.most, others, memory_order_relaxed);
+        atomic_store_explicit(&crew.inside, 0, memory_order_release);
+        atomic_fetch_add_explicit(&crew.job, 1, memory_order_release);
         ebb__os_wake(&crew.job, true);
     }
-    fn(0, threads + 1);
-    uint32_t running;
-    while ((running = atomic_load_explicit(&crew.running, memory_order_acquire)) > 0)
-        ebb__os_wait(&crew.running, running, UINT64_MAX);
+    fn(true);
+    if (others) crew_close();
 }

@@ -185,18 +185,32 @@ static size_t ranges_look(const os_ranges *list, bool large) {
     return pages;
 }
 
-/* Every parts-th piece, of all ranges. */
-static void last_look_part(unsigned part, unsigned parts) {
-    size_t pages = 0, n = 0;
+/* Pieces of all ranges, in their order. */
+static void last_look_part(bool giver) {
+    size_t pages = 0, n = 0, mine = ebb__crew_take();
+    (void)giver;
     for (int large = 0; large < 2; large++) {
         const os_ranges *list = large ? &dirty.large : &dirty.armed;
         for (size_t i = 0; i < list->count; i++)
-            for (os_range r = list->items[i]; r.start < r.end; r.start += LOOK_PIECE, n++)
-                if (n % parts == part)
-                    piece_look((os_range){r.start, min_size(r.end, r.start + LOOK_PIECE)}, large,
-                               true, &pages);
+            for (os_range r = list->items[i]; r.start < r.end; r.start += LOOK_PIECE, n++) {
+                if (n != mine) continue;
+                piece_look((os_range){r.start, min_size(r.end, r.start + LOOK_PIECE)}, large, true,
+                           &pages);
+                mine = ebb__crew_take();
+            }
     }
     atomic_fetch_add_explicit(&dirty.last_pages, pages, memory_order_relaxed);
+}
+
+/* So many threads as there are pieces' worth of pages: to wake one takes as long as to look at
+ * some. */
+static unsigned last_look_most(void) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < dirty.armed.count; i++)
+        bytes += dirty.armed.items[i].end - dirty.armed.items[i].start;
+    for (size_t i = 0; i < dirty.large.count; i++)
+        bytes += dirty.large.items[i].end - dirty.large.items[i].start;
+    return (unsigned)min_size(1 + bytes / LOOK_PIECE, 1024);
 }
 
 /* --- Exposed spans -----------------------------------------------------------------------------
@@ -460,7 +474,7 @@ size_t ebb__dirty_look(bool last) {
     }
     if (ebb__settings.verify) armed_verify();
     atomic_store_explicit(&dirty.last_pages, 0, memory_order_relaxed);
-    ebb__crew_run(last_look_part, 0);
+    ebb__crew_run(last_look_part, last_look_most());
     ebb__oracle_check(&dirty.armed, &dirty.large, &dirty.changed);
     return atomic_load_explicit(&dirty.last_pages, memory_order_relaxed) + exposed_take(false);
 }

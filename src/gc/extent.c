@@ -280,15 +280,19 @@ static void extent_trim(const extent *e) {
     atomic_fetch_add_explicit(&trim_bytes, bytes, memory_order_relaxed);
 }
 
-static void trim_part(unsigned part, unsigned parts) {
-    for (unsigned i = part; i < SHARDS; i += parts)
+static void trim_part(bool giver) {
+    (void)giver;
+    for (uint32_t i; (i = ebb__crew_take()) < SHARDS;)
         for (size_t k = 0; shards[i].used && k < shards[i].room; k++)
             if (shards[i].table[k].array) extent_trim(&shards[i].table[k]);
 }
 
 void ebb__extents_trim(void) {
+    enum { EACH = 64 }; /* takes as long as it takes to wake a thread */
+    size_t arrays = 0;
     if (!ebb__extents_on) return;
-    ebb__crew_run(trim_part, 0);
+    for (int i = 0; i < SHARDS; i++) arrays += shards[i].used;
+    ebb__crew_run(trim_part, (unsigned)min_size(1 + arrays / EACH, SHARDS));
     ebb__extents_on = false;
     ebb__cycle.arrays_trimmed += atomic_exchange_explicit(&trim_arrays, 0, memory_order_relaxed);
     ebb__cycle.trimmed_bytes += atomic_exchange_explicit(&trim_bytes, 0, memory_order_relaxed);

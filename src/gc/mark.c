@@ -65,7 +65,7 @@ static struct {
                                 * full_count */
     _Atomic(bool) hungry;      /* a thread would help and found nothing; relaxed */
     _Atomic(uint64_t) done_bytes, done_objects; /* marked, as told by markers; relaxed */
-    uint32_t markers;
+    _Atomic(uint32_t) markers; /* that began with this run; sequentially consistent with idle */
     struct mark_list {
         const os_ranges *ranges;
         _Atomic(uint64_t) next; /* packed: index of a range << 32 | piece; relaxed */
@@ -484,10 +484,11 @@ static inline bool others_wait(void) {
            atomic_load_explicit(&pool.hungry, memory_order_relaxed);
 }
 
-/* Scans until the marker has nothing left and nobody offers anything. */
-static void marker_drain(marker *m) {
+/* Scans so many items. True when the marker has nothing left, and nobody offers anything. */
+static bool marker_drain(marker *m, size_t most) {
     for (;;) {
         while (m->work && m->work->count > 0) {
+            if (most-- == 0) return false;
             item_step(m, m->work->items[--m->work->count]);
             if (pool.parallel && m->work->count >= SHARE_FROM && others_wait() &&
                 atomic_load_explicit(&pool.full_count, memory_order_relaxed) == 0)
@@ -495,7 +496,7 @@ static void marker_drain(marker *m) {
         }
         if (queue_drain(m)) continue;
         packet *more = packet_take_full();
-        if (!more) return;
+        if (!more) return true;
         ebb__yield_point(16);
         if (m->work) packet_put(m->work, false);
         m->work = more;
@@ -512,52 +513,56 @@ static bool marker_idle(void) {
             return true;
         }
         uint32_t helpers = atomic_load(&pool.helpers);
-        if (atomic_load(&pool.idle) == pool.markers && (helpers & HELPERS) == 0) {
+        uint32_t idle = atomic_load(&pool.idle);
+        if (idle == atomic_load(&pool.markers) && (helpers & HELPERS) == 0) {
             if (atomic_load(&pool.full_count) > 0) continue;     /* what a helper had left */
             if (atomic_load(&pool.helpers) != helpers) continue; /* and the next one took */
-            pool_tell(true);
+            if (idle > 1) pool_tell(true);
             return false;
         }
         ebb__os_wait(&pool.events, events, 1000000);
     }
 }
 
-static void mark_part(unsigned part, unsigned parts) {
-    marker fresh = {0}, *m = part == 0 ? &mark_local : &fresh;
+static void mark_part(bool giver) {
+    marker fresh = {0}, *m = giver ? &mark_local : &fresh;
     os_range piece;
-    (void)parts;
+    atomic_fetch_add(&pool.markers, 1);
     do {
         while (piece_next(&pool.changed, &piece)) {
             changed_scan(m, piece.start, piece.end);
-            marker_drain(m);
+            marker_drain(m, SIZE_MAX);
         }
         while (piece_next(&pool.roots, &piece)) {
             roots_scan(m, piece.start, piece.end);
-            marker_drain(m);
+            marker_drain(m, SIZE_MAX);
         }
-        marker_drain(m);
+        marker_drain(m, SIZE_MAX);
     } while (marker_idle());
     marker_tell(m);
-    if (part != 0 && fresh.work) packet_put(fresh.work, false);
+    if (fresh.work) packet_put(fresh.work, false);
 }
 
 bool ebb__mark_help(void) {
     enum { ITEMS = 1000 };
     marker m = {0};
+    bool none = atomic_load_explicit(&pool.full_count, memory_order_relaxed) == 0;
+    atomic_store_explicit(&pool.hungry, none, memory_order_relaxed);
+    if (none) return false;
     ebb__critical_enter();
+    uint64_t cpu = ebb__os_thread_cpu_ns();
     atomic_fetch_add(&pool.helpers, HELPER_BEGINS);
     m.work = packet_take_full();
     bool any = m.work != NULL;
-    uint64_t cpu = any ? ebb__os_thread_cpu_ns() : 0;
-    atomic_store_explicit(&pool.hungry, !any, memory_order_relaxed);
     for (int i = 0; any && i < ITEMS && m.work->count > 0; i++)
         item_step(&m, m.work->items[--m.work->count]);
     if (any) queue_drain(&m);
     if (m.work) packet_put(m.work, m.work->count > 0);
     marker_tell(&m);
-    if ((atomic_fetch_sub(&pool.helpers, 1) & HELPERS) == 1) pool_tell(true);
+    bool last = (atomic_fetch_sub(&pool.helpers, 1) & HELPERS) == 1;
+    if (last && atomic_load(&pool.idle) > 0) pool_tell(true);
     ebb__critical_leave();
-    if (any) ebb__crew_charge(ebb__os_thread_cpu_ns() - cpu);
+    ebb__crew_charge(ebb__os_thread_cpu_ns() - cpu);
     return any;
 }
 
@@ -592,16 +597,26 @@ void ebb__mark_beside(bool beside) {
     pool.beside = pool.parallel = beside;
 }
 
+/* What hangs from nothing that is listed is mostly little, and done before others are awake. */
+static bool marked_alone(void) {
+    enum { ITEMS = 4096 };
+    if (pool.beside || !marker_drain(&mark_local, ITEMS)) return false;
+    marker_tell(&mark_local);
+    return true;
+}
+
 void ebb__mark_run(const os_ranges *roots, const os_ranges *changed, unsigned most,
                    mark_totals *totals) {
+    uint64_t cpu = ebb__os_thread_cpu_ns();
     list_set(&pool.roots, roots);
     list_set(&pool.changed, changed);
-    uint64_t cpu = ebb__os_thread_cpu_ns();
-    pool.markers = ebb__crew_size(most);
-    if (!pool.beside) pool.parallel = pool.markers > 1;
-    atomic_store_explicit(&pool.idle, 0, memory_order_relaxed);
-    ebb__crew_run(mark_part, pool.markers);
-    if (!pool.beside) pool.parallel = false;
+    if (roots || changed || !marked_alone()) {
+        if (!pool.beside) pool.parallel = ebb__crew_size(most) > 1;
+        atomic_store_explicit(&pool.idle, 0, memory_order_relaxed);
+        atomic_store_explicit(&pool.markers, 0, memory_order_relaxed);
+        ebb__crew_run(mark_part, most);
+        if (!pool.beside) pool.parallel = false;
+    }
     totals->cpu_ns += ebb__os_thread_cpu_ns() - cpu + ebb__crew_charged();
 }
 
@@ -622,18 +637,24 @@ void ebb__mark_hints(uintptr_t start, uintptr_t end) {
     }
 }
 
-static void marks_clear_part(unsigned part, unsigned parts) {
-    uint32_t count = ebb__space.span_count;
-    for (uint32_t n = 1 + part; n < count; n += parts) {
-        span *s = span_at(n);
-        if (__atomic_load_n(&s->state, __ATOMIC_ACQUIRE) < SPAN_SMALL) continue;
-        atomic_store_explicit(&s->held, HELD_NOT, memory_order_relaxed);
-        if (s->extents) __atomic_store_n(&s->extents, 0, __ATOMIC_RELAXED);
-        _Atomic(uint64_t) *mark = span_mark_bits(s);
-        for (uint32_t w = 0; w * 64 < s->count; w++)
-            if (atomic_load_explicit(&mark[w], memory_order_relaxed))
-                atomic_store_explicit(&mark[w], 0, memory_order_relaxed);
-    }
+enum { CLEAR_GROUP = 512 };
+
+static void marks_clear(uint32_t number) {
+    span *s = span_at(number);
+    if (__atomic_load_n(&s->state, __ATOMIC_ACQUIRE) < SPAN_SMALL) return;
+    atomic_store_explicit(&s->held, HELD_NOT, memory_order_relaxed);
+    if (s->extents) __atomic_store_n(&s->extents, 0, __ATOMIC_RELAXED);
+    _Atomic(uint64_t) *mark = span_mark_bits(s);
+    for (uint32_t w = 0; w * 64 < s->count; w++)
+        if (atomic_load_explicit(&mark[w], memory_order_relaxed))
+            atomic_store_explicit(&mark[w], 0, memory_order_relaxed);
+}
+
+static void marks_clear_part(bool giver) {
+    uint32_t count = ebb__space.span_count, from;
+    (void)giver;
+    while ((from = ebb__crew_take() * CLEAR_GROUP) < count)
+        for (uint32_t n = from ? from : 1; n < count && n < from + CLEAR_GROUP; n++) marks_clear(n);
 }
 
 /* Of a cycle that was given up. There may be pieces of objects among them that are no more. */
@@ -646,7 +667,8 @@ static void hints_drop(void) {
 void ebb__mark_forget(unsigned most) {
     pool.held_count = 0;
     hints_drop();
-    ebb__crew_run(marks_clear_part, most);
+    unsigned parts = 1 + ebb__space.span_count / (4 * CLEAR_GROUP);
+    ebb__crew_run(marks_clear_part, most ? (unsigned)min_size(most, parts) : parts);
     ebb__extents_begin();
 }
 

@@ -17,8 +17,13 @@ EBB__SHARED void ebb__crew_forked(void);
 /* How many do a job that at most `most` may do, the caller included; 0: all there are. */
 EBB__SHARED unsigned ebb__crew_size(unsigned most);
 
-/* Runs fn(part, parts) on them at once, part 0 in the caller. [owner of the cycle] */
-EBB__SHARED void ebb__crew_run(void (*fn)(unsigned part, unsigned parts), unsigned most);
+/* Runs fn on as many threads, fn(true) in the caller: each takes pieces until there are none.
+ * Returns when all that began have ended; who has not begun when the caller has ended does not.
+ * [owner of the cycle] */
+EBB__SHARED void ebb__crew_run(void (*fn)(bool giver), unsigned most);
+
+/* The number of the next piece of the job: 0, 1, 2 ... */
+EBB__SHARED uint32_t ebb__crew_take(void);
 
 /* CPU time that others spent for the cycle: adds; and takes what was added. */
 EBB__SHARED void ebb__crew_charge(uint64_t cpu_ns);

@@ -132,7 +132,6 @@ static void traced_found(ebb_marker *marker, uint64_t until) {
 }
 
 void ebb__traced_run(bool first, mark_totals *totals) {
-    enum { ALL_FOR = 3 }; /* rounds with all markers: one for an object costs more to begin */
     ebb_marker marker = {.kind = MARK_WHOLE};
     if (!traced_exist) return;
     if (first) {
@@ -141,9 +140,9 @@ void ebb__traced_run(bool first, mark_totals *totals) {
         traced_look(&marker, UINT64_MAX);
         ebb__mark_run(NULL, NULL, 0, totals);
     }
-    for (unsigned round = 0; traced_count > 0 || traced_lost; round++) {
+    while (traced_count > 0 || traced_lost) {
         traced_found(&marker, UINT64_MAX);
-        ebb__mark_run(NULL, NULL, round < ALL_FOR ? 0 : 1, totals);
+        ebb__mark_run(NULL, NULL, 0, totals);
     }
 }
 

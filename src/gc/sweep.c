@@ -62,8 +62,8 @@ static bool sweep_group(void) {
     return true;
 }
 
-static void sweep_part(unsigned part, unsigned parts) {
-    (void)part, (void)parts;
+static void sweep_part(bool giver) {
+    (void)giver;
     while (sweep_group()) continue;
 }
 
@@ -84,7 +84,7 @@ void ebb__sweep_finish(bool parallel) {
     if (atomic_load_explicit(&sweep.done, memory_order_acquire)) return;
     if (parallel) {
         ebb__os_lock(&ebb__collector_lock);
-        ebb__crew_run(sweep_part, 0);
+        ebb__crew_run(sweep_part, 1 + ebb__space.span_count / (2 * SWEEP_GROUP));
         ebb__os_unlock(&ebb__collector_lock);
     }
     for (bool more = true; more;) {
