@@ -98,6 +98,20 @@ static owned_sum owned_now(const void *wanted) {
 }
 
 /* Far more than fit into the first tables, in random order. */
+/* What fills a list may itself map memory, so each is filled twice. */
+TEST(mappings_by_both_ways_are_the_same) {
+    static const char path[] = "/proc/self/maps";
+    os_ranges asked = {0}, read = {0};
+    if (!mappings_ask(path, &asked)) SKIP("this kernel is not asked for mappings");
+    CHECK(mappings_read(path, &read));
+    CHECK(mappings_ask(path, &asked) && mappings_read(path, &read));
+    CHECK_EQ(asked.count, read.count);
+    CHECK_EQ(memcmp(asked.items, read.items, read.count * sizeof *read.items), 0);
+    CHECK(ebb__os_mapping_of(&asked, (uintptr_t)&asked) != NULL);
+    CHECK(!mappings_ask("/proc/self/status", &asked));
+    CHECK(!mappings_ask("/proc/self/none", &asked));
+}
+
 TEST(mappings_are_listed_until_they_go) {
     enum { MAPPINGS = 6000 };
     static void *at[MAPPINGS];
