@@ -396,21 +396,28 @@ static void changed_scan(marker *m, uintptr_t from, uintptr_t to) {
     }
 }
 
-/* Most words of roots are no pointers: four are asked at a time. */
-__attribute__((no_sanitize("address", "thread"))) static void roots_scan(marker *m, uintptr_t start,
-                                                                         uintptr_t end) {
-    enum { AT_ONCE = 4 };
-    for (uintptr_t at = start; at < end; at += AT_ONCE * sizeof(void *)) {
-        uintptr_t words[AT_ONCE] = {0};
-        size_t count = min_size((end - at) / sizeof(void *), AT_ONCE);
-        bool any = false;
-        for (size_t i = 0; i < count; i++) {
-            words[i] = __atomic_load_n((uintptr_t *)at + i, __ATOMIC_RELAXED);
-            any |= space_has(words[i]);
-        }
-        for (size_t i = 0; any && i < count; i++)
-            if (space_has(words[i]) && !root_holds(m, words[i])) item_push(m, words[i]);
+__attribute__((no_sanitize("address", "thread"))) static inline uintptr_t root_load(uintptr_t at) {
+    return __atomic_load_n((uintptr_t *)at, __ATOMIC_RELAXED);
+}
+
+static void root_words(marker *m, uintptr_t start, uintptr_t end) {
+    for (uintptr_t at = start; end - at >= sizeof(void *); at += sizeof(void *)) {
+        uintptr_t word = root_load(at);
+        if (space_has(word) && !root_holds(m, word)) item_push(m, word);
     }
+}
+
+/* Most words of roots are no pointers: four are asked at a time. */
+static void roots_scan(marker *m, uintptr_t start, uintptr_t end) {
+    enum { WORD = sizeof(void *), AT_ONCE = 4 * WORD };
+    uintptr_t base = ebb__space.base, bytes = 2 * ebb__space.zone_bytes, at = start;
+    for (; end - at >= AT_ONCE; at += AT_ONCE) {
+        bool first = root_load(at) - base < bytes, second = root_load(at + WORD) - base < bytes;
+        bool third = root_load(at + 2 * WORD) - base < bytes,
+             fourth = root_load(at + 3 * WORD) - base < bytes;
+        if (first | second | third | fourth) root_words(m, at, at + AT_ONCE);
+    }
+    root_words(m, at, end);
 }
 
 /* Sends a word through the queue, and marks the one whose turn it is. */
