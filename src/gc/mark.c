@@ -557,7 +557,7 @@ bool ebb__mark_help(void) {
     atomic_store_explicit(&pool.hungry, none, memory_order_relaxed);
     if (none) return false;
     ebb__critical_enter();
-    uint64_t cpu = ebb__os_thread_cpu_ns();
+    uint64_t start = ebb__os_now_ns();
     atomic_fetch_add(&pool.helpers, HELPER_BEGINS);
     m.work = packet_take_full();
     bool any = m.work != NULL;
@@ -569,7 +569,7 @@ bool ebb__mark_help(void) {
     bool last = (atomic_fetch_sub(&pool.helpers, 1) & HELPERS) == 1;
     if (last && atomic_load(&pool.idle) > 0) pool_tell(true);
     ebb__critical_leave();
-    ebb__crew_charge(ebb__os_thread_cpu_ns() - cpu);
+    ebb__crew_charge(ebb__os_now_ns() - start);
     return any;
 }
 

@@ -88,10 +88,10 @@ void ebb__pace_set(size_t live) {
     size_t room = parts.percent < 0 ? SIZE_MAX / 2 : max_size(parts.by_percent, parts.by_least);
     bool bounded = parts.percent >= 0 || parts.by_limit != SIZE_MAX;
     room = min_size(room, parts.by_limit);
-    /* As much as was claimed beside the last of its kind, and half again, is kept for the next. */
+    /* As much as was claimed beside the last of its kind is kept for the next. */
     size_t beside =
         atomic_load_explicit(&pace.claimed_beside[ebb__pace_full()], memory_order_relaxed);
-    size_t reserve = min_size(max_size(beside + beside / 2, room / 8), room / 4 * 3);
+    size_t reserve = min_size(max_size(beside, room / 8), room / 4 * 3);
     if (!ebb__dirty_in_force()) reserve = 0;
     size_t goal = bounded ? live + room : SIZE_MAX;
     atomic_store_explicit(&ebb__cycle.goal, goal, memory_order_relaxed);
