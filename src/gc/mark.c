@@ -606,10 +606,12 @@ void ebb__mark_beside(bool beside) {
 
 /* What hangs from nothing that is listed is mostly little, and done before others are awake. */
 static bool marked_alone(void) {
-    enum { ITEMS = 4096 };
-    if (pool.beside || !marker_drain(&mark_local, ITEMS)) return false;
-    marker_tell(&mark_local);
-    return true;
+    enum { ITEMS = 16, ROUNDS = 256 }; /* items may be pieces of arrays */
+    bool done = false;
+    for (int i = 0; i < ROUNDS && !done && !pool.beside && mark_local.bytes < MIB; i++)
+        done = marker_drain(&mark_local, ITEMS);
+    if (done) marker_tell(&mark_local);
+    return done;
 }
 
 void ebb__mark_run(const os_ranges *roots, const os_ranges *changed, unsigned most,
@@ -618,10 +620,11 @@ void ebb__mark_run(const os_ranges *roots, const os_ranges *changed, unsigned mo
     list_set(&pool.roots, roots);
     list_set(&pool.changed, changed);
     if (roots || changed || !marked_alone()) {
-        if (!pool.beside) pool.parallel = ebb__crew_size(most) > 1;
+        unsigned size = ebb__crew_size(most); /* asked once: a thread may come between */
+        if (!pool.beside) pool.parallel = size > 1;
         atomic_store_explicit(&pool.idle, 0, memory_order_relaxed);
         atomic_store_explicit(&pool.markers, 0, memory_order_relaxed);
-        ebb__crew_run(mark_part, most);
+        ebb__crew_run(mark_part, size);
         if (!pool.beside) pool.parallel = false;
     }
     totals->cpu_ns += ebb__os_thread_cpu_ns() - cpu + ebb__crew_charged();
