@@ -385,6 +385,35 @@ TEST(turns_hold_under_stress) {
 /* --- Holding back --------------------------------------------------------------------------------
  */
 
+static atomic_size_t hold_progress;
+static atomic_bool hold_over;
+
+static void *hold_body(void *unused) {
+    for (size_t i = 0; !atomic_load(&hold_over); i++) {
+        kept_heap[i % 4000] = ebb_alloc(10000);
+        atomic_fetch_add(&hold_progress, 1);
+    }
+    return unused;
+}
+
+/* Wherever the cycle is: who holds it back may wait for somebody who allocates. */
+TEST(others_allocate_while_held) {
+    pthread_t thread;
+    uint64_t state = test_seed();
+    for (size_t i = 0; i < 4000; i++) kept_heap[i] = ebb_alloc(10000);
+    CHECK_EQ(pthread_create(&thread, NULL, hold_body, NULL), 0);
+    for (int i = 0; i < 200; i++) {
+        usleep((useconds_t)test_random_below(&state, 3000));
+        ebb_gc_hold();
+        size_t from = atomic_load(&hold_progress);
+        for (int n = 0; n < 10000 && atomic_load(&hold_progress) < from + 5000; n++) usleep(1000);
+        CHECK(atomic_load(&hold_progress) >= from + 5000);
+        ebb_gc_allow();
+    }
+    atomic_store(&hold_over, true);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+}
+
 TEST(nothing_is_collected_while_held) {
     CHECK_EQ(ebb_collect(), 0);
     uint64_t before = ebb_cycles();

@@ -235,7 +235,7 @@ static bool claim_held(const claim *c) {
 static void claim_ahead(uintptr_t sp, void *arg) {
     const claim *c = arg;
     uint64_t start = ebb__os_now_ns(), slept = 0;
-    while (ahead(c->bytes)) {
+    while (ahead(c->bytes) && !ebb__gc_held()) {
         if (!claim_held(c)) {
             if (ebb__cycle_phase() != PHASE_MARK || !ebb__mark_help()) break;
             continue;
@@ -290,7 +290,7 @@ bool ebb__pace_claim(size_t bytes) {
     do {
         if (ebb__cycle_phase() == PHASE_IDLE && !claim_begin(&c)) return true;
         if (ahead(bytes)) ebb__os_with_registers(claim_ahead, &c);
-    } while (claim_beyond(&c));
+    } while (claim_beyond(&c) && !ebb__gc_held());
     return true;
 }
 
