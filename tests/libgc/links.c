@@ -250,6 +250,49 @@ CASE(many) {
     }
 }
 
+/* Links come, go, move and get other objects while collections run beside. */
+static void *changing[2 * COUNT], *changing_kept[2 * COUNT];
+
+static NOINLINE void change_link(unsigned n) {
+    unsigned i = n * 7 % (2 * COUNT), to = (n * 13 + 5) % (2 * COUNT);
+    if (n % 5 == 0 && changing[i] && !changing[to]) {
+        changing[to] = changing[i];
+        changing_kept[to] = changing_kept[i];
+        changing[i] = changing_kept[i] = NULL;
+        if (GC_move_disappearing_link(&changing[i], &changing[to]) != GC_SUCCESS) say("not moved");
+        return;
+    }
+    unsigned *p = GC_malloc(sizeof *p);
+    if (n % 3 == 0) GC_unregister_disappearing_link(&changing[i]);
+    *p = n;
+    changing_kept[i] = p;
+    changing[i] = hide(p);
+    GC_general_register_disappearing_link(&changing[i], p);
+    if (n % 4 == 0) changing_kept[i] = NULL;
+}
+
+static NOINLINE size_t changed_wrong(void) {
+    size_t wrong = 0;
+    for (int i = 0; i < 2 * COUNT; i++)
+        wrong += changing_kept[i] && (!changing[i] || reveal(changing[i]) != changing_kept[i]);
+    return wrong;
+}
+
+CASE(changed_beside_collections) {
+    static void *heap[1000];
+    size_t wrong = 0, dead = 0;
+    for (unsigned n = 0; n < 20000; n++) {
+        heap[n % 1000] = GC_malloc(8000);
+        change_link(n);
+        if (n % 100 == 0) wrong += changed_wrong();
+    }
+    collect();
+    wrong += changed_wrong();
+    for (int i = 0; i < 1000; i++) wrong += !heap[i];
+    for (int i = 0; i < 2 * COUNT; i++) dead += changing[i] && !changing_kept[i];
+    say("%zu wrong, %s dead ones left", wrong, dead <= COUNT / 20 ? "no or few" : "many");
+}
+
 static void *reveal_first(void *data) {
     for (int i = 0; i < MANY; i++) {
         void *p = reveal(((void **)data)[i]);
