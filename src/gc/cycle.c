@@ -307,30 +307,48 @@ static void cycle_finish(uintptr_t sp) {
 /* --- Beside the program
  * ----------------------------------------------------------------------------- */
 
-/* What a thread's stack holds just now: near its top; or below that, as far as there is time, for
- * until > 0. It is a hint, the last stop looks again: so nothing of one whose end is not known. */
-static void stack_hints(int tid, uintptr_t sp, uintptr_t tp, uint64_t until) {
-    enum { TOP = 64 * 1024, PIECE = 128 * 1024 };
-    uintptr_t end = tid == ebb__os_pid() ? ebb__os_main_stack() : tp, at = sp + TOP;
+/* The depths of stacks, which change seldom: noted in a short stop, and read after it. [owner] */
+enum { THREADS_MOST = 64 };
+static struct {
+    os_range items[THREADS_MOST];
+    int count;
+} deep;
+
+/* What a thread's stack holds just now near its top; and where the rest is, or, when that was read
+ * before, what may have come since. It is a hint, the last stop looks again: so nothing of one
+ * whose end is not known. */
+static void stack_hints(int tid, uintptr_t sp, uintptr_t tp, bool first) {
+    const size_t TOP = 64 * KIB, GROWN = MIB;
+    uintptr_t end = tid == ebb__os_pid() ? ebb__os_main_stack() : tp;
+    uintptr_t at = round_up(sp + TOP, sizeof(void *));
     if (end <= sp) return;
-    if (until == 0) ebb__mark_hints(round_up(sp, sizeof(void *)), min_size(end, at));
-    for (at = round_up(at, sizeof(void *)); at < end && ebb__os_now_ns() < until; at += PIECE)
-        ebb__mark_hints(at, min_size(end, at + PIECE));
+    ebb__mark_hints(round_up(sp, sizeof(void *)), min_size(end, at));
+    if (at < end)
+        deep.items[deep.count++] = (os_range){at, first ? end : min_size(end, at + GROWN)};
 }
 
 /* In a short stop. */
-static void open_hints(uintptr_t sp, uint64_t until) {
-    enum { THREADS_MOST = 64 };
+static void open_hints(uintptr_t sp, bool first) {
     size_t room;
-    int threads = 0;
+    int threads = 1;
     const stopped_thread *table = ebb__world_threads(&room);
-    stack_hints(ebb__os_tid(), sp, ebb__os_thread_pointer(), until);
+    deep.count = 0;
+    stack_hints(ebb__os_tid(), sp, ebb__os_thread_pointer(), first);
     for (size_t i = 0; i < room && threads < THREADS_MOST; i++) {
         int tid = stopped_tid(&table[i]);
         if (tid == 0 || table[i].sp == 0) continue;
-        stack_hints(tid, table[i].sp, table[i].tp, until);
+        stack_hints(tid, table[i].sp, table[i].tp, first);
         threads++;
     }
+}
+
+/* While the program runs. As far as there is memory: a thread may be on another stack than its own.
+ */
+static void deep_hints(void) {
+    const size_t PIECE = 128 * KIB;
+    for (int i = 0; i < deep.count; i++)
+        for (os_range r = deep.items[i]; r.start < r.end; r.start += PIECE)
+            if (!ebb__mark_hints(r.start, min_size(r.end, r.start + PIECE))) break;
 }
 
 /* When stacks were looked at last, and what had been claimed then. [owner] */
@@ -348,17 +366,14 @@ static bool hints_stale(void) {
     return ebb__os_now_ns() - hinted.ns > budget && claimed - hinted.claimed > budget;
 }
 
-/* A short stop. The first of a cycle orders what threads did before it and what they do after. When
- * a full one begins, what hangs from the depths of stacks has lost its mark too. calls: functions
- * of the program's tell what they know. [owner, or who was called] */
+/* A short stop. The first of a cycle orders what threads did before it and what they do after.
+ * calls: functions of the program's tell what they know. [owner, or who was called] */
 static bool cycle_open(uintptr_t sp, bool first, bool calls) {
     uint64_t start = ebb__os_now_ns();
     ebb__os_lock(&ebb__collector_lock);
     bool stopped = ebb__world_stop() == 0;
     if (stopped) {
-        open_hints(sp, 0);
-        if (first && now.record.full)
-            open_hints(sp, ebb__os_now_ns() + 2 * ebb__settings.pause_ns + 1);
+        open_hints(sp, first);
         if (calls && !ebb__gc_held())
             ebb__traced_hints(ebb__os_now_ns() + ebb__settings.pause_ns / 2);
         hinted.ns = ebb__os_now_ns();
@@ -422,6 +437,7 @@ static bool mark_rounds(uintptr_t sp) {
         bool open = stale || (calls && r->rounds == 0) || ebb__traced_left(enough);
         if (close || (stale && near)) ebb__pace_close(ebb__settings.pause_ns / 2);
         if (open && !cycle_open_again(sp, calls)) return false;
+        if (open) deep_hints();
         uint64_t start = ebb__os_now_ns();
         size_t pages = ebb__dirty_look(false);
         size_t asking = (ebb__os_now_ns() - start) / PAGE_NS;
@@ -489,6 +505,7 @@ static bool mark_beside(uintptr_t sp) {
     ebb__pace_begin(r);
     phase_set(PHASE_MARK);
     hints_take();
+    deep_hints();
     ebb__finalizers_hints();
     ebb__mark_run(NULL, changed, most, &now.totals);
     bool whole = mark_rounds(sp);

@@ -636,15 +636,18 @@ void ebb__mark_totals(mark_totals *totals) {
 }
 
 /* Through memory that is not searched: what a copy on a stack refers to would be kept. */
-void ebb__mark_hints(uintptr_t start, uintptr_t end) {
+bool ebb__mark_hints(uintptr_t start, uintptr_t end) {
     enum { COPY = 128 * 1024 };
     static uintptr_t *words; /* the owner's */
     if (!words) words = ebb__os_map(COPY, OS_METADATA);
-    for (size_t got = COPY; words && got == COPY && start < end; start += COPY) {
-        got = ebb__os_peek(words, start, min_size(COPY, end - start));
+    bool whole = words != NULL;
+    for (; whole && start < end; start += COPY) {
+        size_t want = min_size(COPY, end - start), got = ebb__os_peek(words, start, want);
         roots_scan(&mark_local, (uintptr_t)words,
                    (uintptr_t)words + round_down(got, sizeof *words));
+        whole = got == want;
     }
+    return whole;
 }
 
 enum { CLEAR_GROUP = 512 };

@@ -60,8 +60,9 @@ EBB__SHARED uint64_t ebb__mark_progress(void);
 /* The calling thread looks at so many words for whoever is marking. False: found nothing to do. */
 EBB__SHARED bool ebb__mark_help(void);
 
-/* Has the words in [start, end) looked at by the next run; the memory may be gone meanwhile. */
-EBB__SHARED void ebb__mark_hints(uintptr_t start, uintptr_t end);
+/* Has the words in [start, end) looked at by the next run; the memory may be gone meanwhile. False:
+ * not all of it is there. */
+EBB__SHARED bool ebb__mark_hints(uintptr_t start, uintptr_t end);
 
 /* Marks the object that a word points into, if it does; its fields are scanned by the next run. */
 EBB__SHARED void ebb__mark_word(uintptr_t word);
