@@ -318,7 +318,7 @@ static struct {
  * before, what may have come since. It is a hint, the last stop looks again: so nothing of one
  * whose end is not known. */
 static void stack_hints(int tid, uintptr_t sp, uintptr_t tp, bool first) {
-    const size_t TOP = 64 * KIB, GROWN = MIB;
+    const size_t TOP = 64 * KIB, GROWN = MIB, DEEPEST = 64 * MIB;
     uintptr_t end = tid == ebb__os_pid() ? ebb__os_main_stack() : tp;
     uintptr_t at = round_up(sp + TOP, sizeof(void *));
     if (end <= sp) return;
@@ -342,12 +342,14 @@ static void open_hints(uintptr_t sp, bool first) {
     }
 }
 
-/* While the program runs. As far as there is memory: a thread may be on another stack than its own.
- */
+/* While the program runs. As far as there is memory, and not for long: a thread may be on another
+ * stack than its own, with many others behind it. */
 static void deep_hints(void) {
-    const size_t PIECE = 128 * KIB;
+    const size_t PIECE = 128 * KIB, MOST = 64 * MIB / PIECE;
+    size_t pieces = 0;
     for (int i = 0; i < deep.count; i++)
-        for (os_range r = deep.items[i]; r.start < r.end; r.start += PIECE)
+        for (os_range r = deep.items[i]; r.start < r.end && pieces < MOST;
+             r.start += PIECE, pieces++)
             if (!ebb__mark_hints(r.start, min_size(r.end, r.start + PIECE))) break;
 }
 
