@@ -323,8 +323,8 @@ static void stack_hints(int tid, uintptr_t sp, uintptr_t tp, bool first) {
     uintptr_t at = round_up(sp + TOP, sizeof(void *));
     if (end <= sp) return;
     ebb__mark_hints(round_up(sp, sizeof(void *)), min_size(end, at));
-    if (at < end)
-        deep.items[deep.count++] = (os_range){at, first ? end : min_size(end, at + GROWN)};
+    if (at >= end || end - sp > DEEPEST) return; /* mostly another stack than the thread's own */
+    deep.items[deep.count++] = (os_range){at, first ? end : min_size(end, at + GROWN)};
 }
 
 /* In a short stop. */
