@@ -72,6 +72,35 @@ TEST(layouts_without_a_type_have_names) {
     CHECK((uintptr_t)start <= (uintptr_t)p && (uintptr_t)p < (uintptr_t)end);
 }
 
+/* What was taken last, what was not, and large ones. */
+TEST(released_bytes_are_told) {
+    CHECK_EQ(ebb_free_counted(NULL), 0);
+    for (size_t size = 0; size < 200000; size = size * 3 / 2 + 1) {
+        char *before = ebb_alloc(size), *last = ebb_alloc(size);
+        size_t room = ebb_size_of(last);
+        CHECK_EQ(ebb_free_counted(last), room);
+        CHECK_EQ(ebb_free_counted(before), room);
+        CHECK(room > 0 && ebb_size_of(last) == 0 && ebb_size_of(before) == 0);
+    }
+}
+
+/* A second release is told from the first, whichever way that went. */
+TEST(what_cannot_be_released_counts_nothing) {
+    setenv("EBB_DEBUG", "misuse=return", 1);
+    for (size_t size = 0; size < 200000; size = size * 3 / 2 + 1) {
+        char *kept = ebb_alloc(size), *p = ebb_alloc(size);
+        CHECK(ebb_free_counted(p) > 0);
+        CHECK_EQ(ebb_free_counted(p), 0);
+        char *q = ebb_alloc(size);
+        ebb_collect(); /* it is marked, so it cannot go back to the run */
+        CHECK(ebb_free_counted(q) > 0);
+        CHECK_EQ(ebb_free_counted(q), 0);
+        CHECK_EQ(ebb_free_counted(kept + 1), 0);
+        CHECK(ebb_size_of(kept) >= size);
+    }
+    CHECK_EQ(ebb_free_counted(watched), 0);
+}
+
 /* In release builds too: said before the first allocation, which reads it. */
 static void misuse_aborts(void) {
     setenv("EBB_DEBUG", "misuse=abort", 1);

@@ -190,8 +190,8 @@ void GC_incr_bytes_allocd(size_t bytes) {
 void GC_free(void *p) {
     if (!p) return;
     if (gc__may_be_kept(p)) gc__release(p);
-    size_t size = ebb_size_of(p);
-    if (ebb_free(p) == 0)
+    size_t size = ebb_free_counted(p);
+    if (size > 0)
         GC_incr_bytes_freed(size);
     else
         gc__warn("GC_free: %p is not the start of an object", (GC_word)p);

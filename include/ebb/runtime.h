@@ -64,6 +64,11 @@ EBB_API EBB__MALLOC void *ebb_alloc_as(ebb_layout *layout, size_t size);
  * Threads: any.   Collects: never. */
 EBB_API ebb_layout *ebb_layout_of(const void *p);
 
+/* ebb_free, for who keeps accounts.
+ * Returns: what ebb_size_of(p) was, always more than 0; 0 for a null pointer, and where ebb_free
+ *   returns an error. */
+EBB_API size_t ebb_free_counted(void *p);
+
 /* Everything that is or will be an object lies in [*start, *end).
  * Returns / errors: 0; EBB_ENOMEM when there can be no heap. */
 EBB_API int ebb_heap_bounds(const void **start, const void **end);

@@ -6,8 +6,6 @@
  * An address that is handed out must be in a register or on the stack from the moment that the
  * slot's cursor passes it: `opaque` keeps the compiler from holding it as a sum. */
 #include "bins.h"
-#include "hooks.h"
-#include "sample.h"
 
 static _Atomic(bool) heap_started; /* release in heap_start, acquire by everybody */
 static os_lock heap_start_lock;
@@ -360,21 +358,27 @@ static bool large_free(void *p) {
     return ours;
 }
 
-int ebb_free(void *p) {
+/* Releases what was not taken last. *room is what it had room for. */
+static __attribute__((noinline)) int free_any(const char *call, void *p, size_t *room) {
     span *s;
     uint32_t index = 0;
-    if (!p) return 0;
-    int error = object_at("ebb_free", p, &s, &index);
+    int error = object_at(call, p, &s, &index);
     if (error) return error;
-    if (atomic_load_explicit(&ebb__finalizer_count, memory_order_relaxed) > 0)
-        ebb__heap_hooks.released(p);
-    if (EBB__RARE(span_bit(ebb__space.sampled, span_number(s))))
-        ebb__sample_hooks.released((uintptr_t)p);
-    bool freed = s->state == SPAN_SMALL
-                     ? ebb__slot_give_back(s, index) || ebb__span_free_object(s, index)
-                     : large_free(p);
-    if (!freed) return ebb__misuse(EBB_EDOUBLE, "ebb_free", "%p: released before", p);
-    return 0;
+    *room = span_room(s);
+    object_forget(s, (uintptr_t)p);
+    bool freed = s->state == SPAN_SMALL ? ebb__span_free_object(s, index) : large_free(p);
+    return freed ? 0 : ebb__misuse(EBB_EDOUBLE, call, "%p: released before", p);
+}
+
+int ebb_free(void *p) {
+    size_t room = ebb__slot_give_back((uintptr_t)p);
+    return EBB__LIKELY(room > 0) || !p ? 0 : free_any("ebb_free", p, &room);
+}
+
+size_t ebb_free_counted(void *p) {
+    size_t room = ebb__slot_give_back((uintptr_t)p);
+    if (EBB__LIKELY(room > 0) || !p) return room;
+    return free_any("ebb_free_counted", p, &room) == 0 ? room : 0;
 }
 
 /* Makes a large object's span as long as size needs, in place. False when it cannot grow. */

@@ -6,6 +6,8 @@
 #ifndef EBB_BINS_H
 #define EBB_BINS_H
 
+#include "hooks.h"
+#include "sample.h"
 #include "space.h"
 #include "thread.h"
 
@@ -107,9 +109,17 @@ EBB__SHARED void ebb__slot_release(heap_thread *t, slot *slot);
  * not empty. False: nothing done. */
 EBB__SHARED bool ebb__slot_drop_empty(heap_thread *t, slot *slot);
 
-/* The object that the calling thread took from its run last goes back there, as if it had never
- * been taken: no lock, no bit. False when it is not that one, or cannot go back now. */
-EBB__SHARED bool ebb__slot_give_back(span *s, uint32_t index);
+/* What is known of an object apart from its span is forgotten: it is being released. */
+EBB__INLINE void object_forget(const span *s, uintptr_t p) {
+    if (atomic_load_explicit(&ebb__finalizer_count, memory_order_relaxed) > 0)
+        ebb__heap_hooks.released((void *)p);
+    if (EBB__RARE(span_bit(ebb__space.sampled, span_number(s)))) ebb__sample_hooks.released(p);
+}
+
+/* The object at p goes back to the run that the calling thread took it from last, as if it had
+ * never been taken: no lock, no bit. Returns what it had room for, 0 when it is not that one or
+ * cannot go back now. Any p. */
+EBB__SHARED size_t ebb__slot_give_back(uintptr_t p);
 
 /* Frees one small object: clears its bit. False when it was free already. */
 EBB__SHARED bool ebb__span_free_object(span *s, uint32_t index);

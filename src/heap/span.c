@@ -9,8 +9,6 @@
  * has been used before, and hands them out by adding the stride. A run is at most RUN_BYTES long,
  * so that what is zeroed is still in the cache when the program writes it. */
 #include "bins.h"
-#include "hooks.h"
-#include "sample.h"
 #include "yield.h"
 
 #define RUN_BYTES (8 * KIB)
@@ -370,31 +368,46 @@ static inline void own_add(_Atomic(uint64_t) *count, uint64_t more) {
     atomic_store_explicit(count, before + more, memory_order_relaxed);
 }
 
-bool ebb__slot_give_back(span *s, uint32_t index) {
+/* The slot from which the calling thread took the object at p last; null if it took another since,
+ * if it was released, and where it cannot go back: with a mark it would be old already when it is
+ * handed out again. */
+static slot *slot_took(heap_thread *t, const span *s, uintptr_t p) {
+    const heap_bin *bin = s->bin; /* null where somebody else releases the span's last object */
+    slot *slot = bin ? slot_of(t, bin) : NULL;
+    if (!slot || slot->span != s || slot->cursor != p + s->stride) return NULL;
+    uint32_t index = span_index(s, p);
+    bool good = index >= slot->run_start && !marking() && span_bit(span_alloc_bits(s), index) &&
+                !span_marked(s, index);
+    return good ? slot : NULL;
+}
+
+static void slot_give_back(heap_thread *t, slot *slot, uintptr_t p, uint64_t stride) {
+    memset((void *)p, 0, stride);
+    if (slot->limit < slot->end)
+        slot->limit -= stride;
+    else if (sample_cut(t, p, p + stride, stride) == p)
+        slot->limit = p;
+    __atomic_store_n(&slot->cursor, p, __ATOMIC_RELEASE);
+    t->alloc_bytes += stride;
+    t->alloc_objects++;
+    own_add(&t->given_bytes, stride);
+    own_add(&t->given_objects, 1);
+}
+
+size_t ebb__slot_give_back(uintptr_t p) {
     heap_thread *t = ebb__self;
-    uint64_t stride = s->stride, bit = (uint64_t)1 << (index % 64);
-    uintptr_t p = span_start(s) + index * stride;
-    if (!t || ebb__heap_stressed) return false;
+    const span *s = EBB__LIKELY(t && !ebb__heap_stressed) ? ebb__span_at(p) : NULL;
+    if (EBB__RARE(!s || s->state != SPAN_SMALL)) return 0;
+    size_t room = 0;
     ebb__critical_enter();
-    slot *slot = slot_of(t, s->bin);
-    bool last = slot->span == s && slot->cursor == p + stride && index >= slot->run_start;
-    /* With a mark it would be old already when it is handed out again. */
-    uint64_t marks = atomic_load_explicit(&span_mark_bits(s)[index / 64], memory_order_relaxed);
-    last = last && !marking() && !(marks & bit);
-    if (last) {
-        memset((void *)p, 0, stride);
-        if (slot->limit < slot->end)
-            slot->limit -= stride;
-        else if (sample_cut(t, p, p + stride, stride) == p)
-            slot->limit = p;
-        __atomic_store_n(&slot->cursor, p, __ATOMIC_RELEASE);
-        t->alloc_bytes += stride;
-        t->alloc_objects++;
-        own_add(&t->given_bytes, stride);
-        own_add(&t->given_objects, 1);
+    slot *slot = slot_took(t, s, p);
+    if (slot) {
+        object_forget(s, p);
+        slot_give_back(t, slot, p, s->stride);
+        room = s->stride - 1;
     }
     ebb__critical_leave();
-    return last;
+    return room;
 }
 
 bool ebb__span_free_object(span *s, uint32_t index) {
