@@ -23,6 +23,8 @@ static struct {
     double yield_first; /* part of what was claimed that the first minor cycle after a full one
                          * found dead; 0: there was none yet [owner] */
     bool poor;          /* minor cycles do not pay any more [owner] */
+    unsigned fulls, fulls_last; /* full ones that come before a minor one is tried again, and how
+                                 * many that were the last time [owner] */
     _Atomic(uint64_t) vain_since_ns, vain_cost_ns; /* cycles at the limit that gave little */
     _Atomic(uint32_t) vain;                        /* how many in a row; relaxed, as the others */
 } pace = {.live = SIZE_MAX, .waste = SIZE_MAX, .closing_at = SIZE_MAX};
@@ -117,7 +119,7 @@ bool ebb__pace_full(void) {
     const cycle_state *c = &ebb__cycle;
     int percent = atomic_load_explicit(&ebb__settings.percent, memory_order_relaxed);
     size_t most = c->live_full + c->live_full / 300 * (size_t)(percent < 0 ? 100 : percent);
-    return c->live_full == 0 || c->marked > most || pace.poor;
+    return c->live_full == 0 || c->marked > most || pace.poor || pace.fulls > 0;
 }
 
 /* Marking goes at about a byte a nanosecond. */
@@ -154,6 +156,23 @@ static void yield_note(const cycle_record *r, size_t marked, size_t claimed, siz
     }
 }
 
+/* Nor does one pay that finds written, at a fault a page, twice what lives at all. The heap may
+ * have been so by chance: a minor one is tried again after one full cycle, then after three, seven,
+ * ... */
+static void written_note(const cycle_record *r) {
+    enum { FULLS_MOST = 15 };
+    const char *why;
+    if (r->full) {
+        pace.fulls -= pace.fulls > 0;
+        return;
+    }
+    bool much = ebb__dirty_mode(&why) == DIRTY_KERNEL &&
+                r->dirty_pages * ebb__os_page_size() / 2 > ebb__cycle.live_full;
+    pace.fulls = much ? 2 * pace.fulls_last + 1 : 0;
+    if (pace.fulls > FULLS_MOST) pace.fulls = FULLS_MOST;
+    pace.fulls_last = pace.fulls;
+}
+
 void ebb__pace_end(cycle_record *r) {
     size_t claimed = claimed_now(), marked = r->live;
     size_t begun = atomic_load_explicit(&pace.begun_at, memory_order_relaxed);
@@ -166,6 +185,7 @@ void ebb__pace_end(cycle_record *r) {
     atomic_store_explicit(&pace.claimed_beside[r->full],
                           r->beside && claimed > begun ? claimed - begun : 0, memory_order_relaxed);
     yield_note(r, marked, claimed, room);
+    written_note(r);
     if (!r->full) r->live += ebb__cycle.marked;
     ebb__cycle.marked = r->live;
     r->live += r->held;
