@@ -212,7 +212,7 @@ static void settings_room(void) {
  * collects again. What the user told Ebb himself, by EBB_GC=percent, stands until the program asks
  * for something else. */
 static void settings_pace(void) {
-    enum { EBB_PERCENT = 100, PERCENT_LEAST = 33, DIVISOR = 3 };
+    enum { EBB_PERCENT = 100, PERCENT_LEAST = 50, DIVISOR = 3 };
     static int own; /* the percentage before the first change; 0: there was none */
     GC_word divisor = GC_free_space_divisor ? GC_free_space_divisor : 1;
     int no_automatic = GC__SET(no_automatic);
@@ -220,7 +220,7 @@ static void settings_pace(void) {
     settings_told.divisor = divisor;
     settings_told.no_automatic = no_automatic;
     if (own == 0) settings_room();
-    int percent = divisor > 20 ? PERCENT_LEAST : (int)(200 / divisor);
+    int percent = divisor < 200 / PERCENT_LEAST ? (int)(200 / divisor) : PERCENT_LEAST;
     int before = ebb_set_gc_percent(no_automatic ? -1 : percent);
     if (own == 0) own = before;
     if (!no_automatic && divisor == DIVISOR && own != EBB_PERCENT) ebb_set_gc_percent(own);
