@@ -70,7 +70,8 @@ static NOINLINE void graph_check(void) {
 static atomic_bool storm_end;
 static atomic_size_t storm_refused;
 
-/* Mostly small, now and then large; one in a hundred large ones is written to its end. */
+/* Mostly small, now and then large; one in a hundred large ones is written to its end. Half of them
+ * are released. */
 static void storm_step(uint64_t *state, void **ring) {
     uint64_t bits = test_random(state);
     size_t size = bits % 64 ? bits % 480 : (bits >> 20) % OBJECT_MOST;
@@ -81,7 +82,9 @@ static void storm_step(uint64_t *state, void **ring) {
     }
     *(size_t *)(void *)p = size;
     if (bits % 100 == 0) p[size] = 1;
-    ring[bits >> 40 & (RING - 1)] = p;
+    void **place = &ring[bits >> 40 & (RING - 1)];
+    if (bits >> 50 & 1) CHECK_EQ(ebb_free(*place), 0);
+    *place = p;
 }
 
 static void *storm_body(void *number) {
@@ -413,6 +416,59 @@ TEST(a_small_heap_has_its_least_room) {
     uint64_t few = room_cycles((size_t)16 << 20), many = room_cycles((size_t)1 << 20);
     CHECK(few >= 1 && few <= 4);
     CHECK(many > 2 * few && many <= 60);
+}
+
+/* Allocates `bytes` in objects of `size`; released: all but the last eight. */
+static uint64_t released_cycles(size_t size, size_t bytes, bool released) {
+    void *window[8] = {0};
+    CHECK_EQ(ebb_collect(), 0);
+    uint64_t before = ebb_cycles();
+    for (size_t i = 0; i < bytes / size; i++) {
+        if (released) CHECK_EQ(ebb_free(window[i % 8]), 0);
+        window[i % 8] = ebb_alloc(size);
+        CHECK(window[i % 8] != NULL);
+    }
+    return ebb_cycles() - before;
+}
+
+TEST(what_is_released_needs_no_cycle) {
+    const size_t sizes[] = {24, 200, 3000, 100 * KIB};
+    ebb_set_gc_room(4 * MIB);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        CHECK(released_cycles(sizes[i], 64 * MIB, true) <= 1);
+        CHECK(released_cycles(sizes[i], 64 * MIB, false) > 4);
+    }
+}
+
+static NOINLINE void released_keep(void **to, size_t count, size_t size) {
+    for (size_t i = 0; i < count; i++) {
+        to[i] = ebb_alloc(size);
+        CHECK(to[i] != NULL);
+    }
+}
+
+/* What is of before the cycle makes room too, but no more than it took. */
+TEST(what_is_released_late_makes_its_room) {
+    enum { COUNT = 4096, SIZE = 8000 };
+    ebb_set_gc_room(4 * MIB);
+    ebb_set_gc_percent(0);
+    void **kept = ebb_new_array(void *, COUNT);
+    CHECK(kept != NULL);
+    released_keep(kept, COUNT, SIZE);
+    CHECK_EQ(ebb_collect(), 0);
+    CHECK_EQ(ebb_collect(), 0);
+    struct ebb_stats s;
+    ebb_stats_brief(&s);
+    uint64_t live = s.live;
+    for (size_t i = 0; i < COUNT; i++) CHECK_EQ(ebb_free(kept[i]), 0);
+    uint64_t before = ebb_cycles();
+    for (size_t i = 0; i < COUNT; i++) CHECK(ebb_alloc(SIZE / 2) != NULL);
+    CHECK(ebb_cycles() - before <= 1);
+    ebb_stats_brief(&s);
+    CHECK(s.live <= live + 8 * MIB);
+    for (size_t i = 0; i < 4 * COUNT; i++) CHECK(ebb_alloc(SIZE / 2) != NULL);
+    CHECK(ebb_cycles() - before > 1);
+    CHECK(s.goal_passed_max < MIB);
 }
 
 /* --- What the heap wants ------------------------------------------------------------------------

@@ -61,8 +61,9 @@ EBB_API EBB__MALLOC void *ebb_alloc_data_aligned(size_t size, size_t align);
 EBB_API void *ebb_resize(void *p, size_t size);
 
 /* Releases the object that starts at p at once, for reuse by the next allocations. Optional: use
- * it where the program knows that nobody else refers to the object. A null p does nothing. Weak
- * references to it are the caller's concern; its finalizer, if it has one, will not run.
+ * it where the program knows that nobody else refers to the object; what is released does not
+ * count towards the next cycle. A null p does nothing. Weak references to it are the caller's
+ * concern; its finalizer, if it has one, will not run.
  *
  * Returns / errors: 0; EBB_ENOTHEAP, EBB_ENOTBASE, EBB_EDOUBLE (see config.h on misuse).
  * Threads: any.   Collects: never. */

@@ -199,8 +199,7 @@ static bool finish_mark(uintptr_t sp) {
 /* With the world stopped. */
 static bool finish_steps(uintptr_t sp) {
     cycle_record *r = &now.record;
-    r->heap_before =
-        ebb__cycle.last.live + atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
+    r->heap_before = ebb__cycle.last.live + heap_claimed();
     ebb__threads_reap(ebb__world_lives);
     if (ebb__settings.verify) ebb__heap_verify(false);
     bool done = finish_mark(sp);
@@ -364,8 +363,8 @@ static struct {
 static bool hints_stale(void) {
     uint64_t budget =
         ebb__settings.pause_ns / 2; /* in bytes too, since a byte takes a nanosecond */
-    size_t claimed = atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
-    return ebb__os_now_ns() - hinted.ns > budget && claimed - hinted.claimed > budget;
+    size_t claimed = heap_claimed();
+    return ebb__os_now_ns() - hinted.ns > budget && claimed > hinted.claimed + budget;
 }
 
 /* A short stop. The first of a cycle orders what threads did before it and what they do after.
@@ -379,7 +378,7 @@ static bool cycle_open(uintptr_t sp, bool first, bool calls) {
         if (calls && !ebb__gc_held())
             ebb__traced_hints(ebb__os_now_ns() + ebb__settings.pause_ns / 2);
         hinted.ns = ebb__os_now_ns();
-        hinted.claimed = atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
+        hinted.claimed = heap_claimed();
         now.record.open_ns = max_size(now.record.open_ns, hinted.ns - start);
         pause_account(hinted.ns - start);
         ebb__world_resume();

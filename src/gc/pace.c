@@ -1,7 +1,7 @@
 /* pace.c - when there is a cycle, how much may be allocated while it runs, and the limit.
  * docs/design.md, "Pacing".
  *
- *   claimed   what threads took since the last stop
+ *   claimed   what threads took since the last stop, less what they released
  *   room      what they may take before the heap is at its goal
  *   trigger   what they have taken when a cycle begins; before room, by what the last one cost
  *
@@ -32,10 +32,6 @@ static struct {
 static _Atomic(ebb_limit_handler) limit_handler;
 static _Atomic(void *) limit_arg;
 
-static size_t claimed_now(void) {
-    return atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
-}
-
 /* --- The goal ----------------------------------------------------------------------------------
  */
 
@@ -47,7 +43,7 @@ static size_t limit_waste(size_t live) {
 }
 
 void ebb__pace_swept(void) {
-    size_t held = ebb__cycle.last.live + claimed_now(), used = ebb__pages_in_use();
+    size_t held = ebb__cycle.last.live + heap_claimed(), used = ebb__pages_in_use();
     atomic_store_explicit(&pace.waste, used > held ? used - held : 0, memory_order_relaxed);
 }
 
@@ -106,7 +102,7 @@ void ebb__pace_set(size_t live) {
 /* A cycle could not be made: not again with every allocation, but when as much was claimed again.
  */
 void ebb__pace_put_off(void) {
-    size_t room = 2 * max_size(claimed_now(), ROOM_MIN);
+    size_t room = 2 * max_size(heap_claimed(), ROOM_MIN);
     atomic_store_explicit(&ebb__cycle.trigger, room, memory_order_relaxed);
     atomic_store_explicit(&ebb__cycle.room, room, memory_order_relaxed);
 }
@@ -125,19 +121,19 @@ bool ebb__pace_full(void) {
 /* Marking goes at about a byte a nanosecond. */
 bool ebb__pace_small(void) {
     size_t live = atomic_load_explicit(&pace.live, memory_order_relaxed);
-    if (live == SIZE_MAX) live = claimed_now() / 8;
+    if (live == SIZE_MAX) live = heap_claimed() / 8;
     return live < ebb__settings.pause_ns;
 }
 
 void ebb__pace_begin(const cycle_record *r) {
     uint64_t expected = r->full ? ebb__cycle.last.live : pace.marked[0];
     atomic_store_explicit(&pace.expected, max_size(expected, MIB), memory_order_relaxed);
-    atomic_store_explicit(&pace.begun_at, claimed_now(), memory_order_relaxed);
+    atomic_store_explicit(&pace.begun_at, heap_claimed(), memory_order_relaxed);
     atomic_store_explicit(&pace.closing_at, SIZE_MAX, memory_order_relaxed);
 }
 
 void ebb__pace_close(size_t bytes) {
-    atomic_store_explicit(&pace.closing_at, claimed_now() + bytes, memory_order_relaxed);
+    atomic_store_explicit(&pace.closing_at, heap_claimed() + bytes, memory_order_relaxed);
 }
 
 /* A minor cycle pays while it frees a third of what the first one after a full one did, of as much
@@ -174,7 +170,7 @@ static void written_note(const cycle_record *r) {
 }
 
 void ebb__pace_end(cycle_record *r) {
-    size_t claimed = claimed_now(), marked = r->live;
+    size_t claimed = heap_claimed(), marked = r->live;
     size_t begun = atomic_load_explicit(&pace.begun_at, memory_order_relaxed);
     r->assist_ns = atomic_exchange_explicit(&pace.assist_ns, 0, memory_order_relaxed);
     r->wait_ns = atomic_exchange_explicit(&pace.wait_ns, 0, memory_order_relaxed);
@@ -210,7 +206,7 @@ static bool ahead(size_t bytes) {
     enum phase phase = ebb__cycle_phase();
     if (phase == PHASE_IDLE) return false;
     size_t room = atomic_load_explicit(&ebb__cycle.room, memory_order_relaxed);
-    size_t claimed = claimed_now() + bytes;
+    size_t claimed = heap_claimed() + bytes;
     if (phase >= PHASE_MARK && phase < PHASE_READY)
         room =
             min_size(allowed(room), atomic_load_explicit(&pace.closing_at, memory_order_relaxed));
@@ -224,7 +220,7 @@ static uint64_t cycles_made(void) {
 }
 
 static bool claim_due(size_t bytes) {
-    size_t claimed = claimed_now();
+    size_t claimed = heap_claimed();
     size_t trigger = atomic_load_explicit(&ebb__cycle.trigger, memory_order_relaxed);
     return claimed + bytes > trigger && claimed > 0;
 }
@@ -239,7 +235,7 @@ typedef struct claim {
  * time. */
 static bool claim_beyond(const claim *c) {
     size_t room = atomic_load_explicit(&ebb__cycle.room, memory_order_relaxed);
-    size_t claimed = claimed_now();
+    size_t claimed = heap_claimed();
     bool waited = cycles_made() != c->since;
     return claimed > 0 && claimed + (waited ? 0 : c->bytes) > room;
 }
@@ -247,7 +243,7 @@ static bool claim_beyond(const claim *c) {
 /* At the goal, or where the end of the cycle is near. */
 static bool claim_held(const claim *c) {
     size_t closing = atomic_load_explicit(&pace.closing_at, memory_order_relaxed);
-    return claimed_now() + c->bytes > closing || claim_beyond(c);
+    return heap_claimed() + c->bytes > closing || claim_beyond(c);
 }
 
 /* Helps until the schedule has caught up, or there is nothing to help with; at the goal, until the

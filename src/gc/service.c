@@ -18,7 +18,7 @@ static struct {
     _Atomic(uint32_t) work;    /* bumped by need and wake; the thread waits on it */
     _Atomic(uint32_t) resting; /* it will not look within a second; seq_cst with work, see notice */
     uint64_t cycles;           /* the thread's own, as is what follows: as of the last tick */
-    size_t claimed;
+    ptrdiff_t claimed;
     unsigned quiet_ticks;
     bool settled; /* an idle collection was made since the program last worked */
 } service;
@@ -29,7 +29,7 @@ static void service_finalize(void) {
 
 /* Not while a cycle runs: the program may be waiting for it. */
 static bool program_quiet(void) {
-    size_t claimed = atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
+    ptrdiff_t claimed = atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
     uint64_t cycles = atomic_load_explicit(&ebb__cycle_count, memory_order_relaxed);
     bool quiet =
         claimed == service.claimed && cycles == service.cycles && ebb__cycle_phase() == PHASE_IDLE;

@@ -132,8 +132,7 @@ static uintptr_t large_publish(heap_thread *t, span *s, heap_bin *bin, size_t st
     t->alloc_bytes += stride;
     t->alloc_objects++;
     *due = sample_due(t, stride);
-    atomic_fetch_add_explicit(&ebb__heap_claimed, (size_t)s->pages << PAGE_SHIFT,
-                              memory_order_relaxed);
+    ebb__heap_claim((ptrdiff_t)s->pages << PAGE_SHIFT);
     ebb__pages_publish(s, SPAN_LARGE);
     ebb__critical_leave();
     return opaque(p);
@@ -352,7 +351,10 @@ static bool large_free(void *p) {
     ebb__os_unlock(&z->lock);
     if (ours) {
         heap_freed(1, s->stride);
-        if (!wait) ebb__pages_free(s);
+        if (!wait) {
+            ebb__heap_claim(-((ptrdiff_t)s->pages << PAGE_SHIFT));
+            ebb__pages_free(s);
+        }
     }
     ebb__critical_leave();
     return ours;
@@ -389,7 +391,10 @@ static bool large_resize(span *s, size_t size, bool *due) {
     ebb__critical_enter();
     bool fits = pages <= s->pages || ebb__pages_extend(s, pages - s->pages);
     bool cuts = pages < s->pages && !atomic_load_explicit(&ebb__heap_marking, memory_order_relaxed);
-    if (cuts) ebb__pages_trim(s, s->pages - pages);
+    if (cuts) {
+        ebb__heap_claim(-((ptrdiff_t)(s->pages - pages) << PAGE_SHIFT));
+        ebb__pages_trim(s, s->pages - pages);
+    }
     if (fits) {
         size_t end = min_size(s->stride, (size_t)s->pages << PAGE_SHIFT);
         if (size < end) memset((void *)(start + size), 0, end - size);
@@ -397,7 +402,7 @@ static bool large_resize(span *s, size_t size, bool *due) {
         if (stride > s->stride) {
             *due = sample_due(ebb__self, stride - s->stride);
             ebb__self->alloc_bytes += stride - s->stride;
-            atomic_fetch_add_explicit(&ebb__heap_claimed, stride - s->stride, memory_order_relaxed);
+            ebb__heap_claim((ptrdiff_t)(stride - s->stride));
         } else
             heap_freed(0, s->stride - stride);
         s->stride = stride;

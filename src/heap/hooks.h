@@ -29,8 +29,17 @@ struct heap_hooks {
 
 EBB__SHARED extern const struct heap_hooks ebb__heap_hooks;
 
-/* Bytes claimed since the last cycle; relaxed, a pacing estimate. Set by the collector. */
-EBB__SHARED extern _Atomic(size_t) ebb__heap_claimed;
+/* Bytes claimed since the last cycle, less what ebb_free took back meanwhile, which may be of
+ * before it: below 0 then. Relaxed, a pacing estimate. Set by the collector. */
+EBB__SHARED extern _Atomic(ptrdiff_t) ebb__heap_claimed;
+
+EBB__INLINE size_t heap_claimed(void) {
+    ptrdiff_t bytes = atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
+    return bytes > 0 ? (size_t)bytes : 0;
+}
+
+/* Adds to it, sooner or later: threads tell what has become much. [critical section] */
+EBB__SHARED void ebb__heap_claim(ptrdiff_t bytes);
 
 /* Freed since the start, but for what went back to a run; relaxed. */
 EBB__SHARED extern _Atomic(uint64_t) ebb__heap_freed_bytes, ebb__heap_freed_objects;

@@ -15,9 +15,9 @@
 
 /* Threads add up what they claim, and tell it in pieces of this size: with holes everywhere a run
  * is an object or two, too little for a word that all threads share. */
-#define CLAIM_TELL (16 * KIB)
+#define CLAIM_TELL ((ptrdiff_t)(16 * KIB))
 
-_Atomic(size_t) ebb__heap_claimed;
+_Atomic(ptrdiff_t) ebb__heap_claimed;
 _Atomic(uint64_t) ebb__heap_freed_bytes, ebb__heap_freed_objects;
 bool ebb__heap_stressed;
 _Atomic(bool) ebb__heap_marking;
@@ -256,6 +256,14 @@ static bool slot_holds(const slot *slot, uintptr_t object) {
     return false;
 }
 
+void ebb__heap_claim(ptrdiff_t bytes) {
+    heap_thread *t = ebb__self;
+    if (t) bytes += t->claimed;
+    bool tell = !t || bytes >= CLAIM_TELL || bytes <= -CLAIM_TELL;
+    if (tell) atomic_fetch_add_explicit(&ebb__heap_claimed, bytes, memory_order_relaxed);
+    if (t) t->claimed = tell ? 0 : bytes;
+}
+
 /* Claims the next run of s for the slot. False when s is full. */
 static bool run_claim(heap_thread *t, slot *slot, span *s) {
     _Atomic(uint64_t) *bits = span_alloc_bits(s);
@@ -280,11 +288,7 @@ static bool run_claim(heap_thread *t, slot *slot, span *s) {
     if (to > s->fresh_from) s->fresh_from = to;
     t->alloc_bytes += bytes;
     t->alloc_objects += to - from;
-    t->claimed += bytes;
-    if (t->claimed >= CLAIM_TELL) {
-        atomic_fetch_add_explicit(&ebb__heap_claimed, t->claimed, memory_order_relaxed);
-        t->claimed = 0;
-    }
+    ebb__heap_claim((ptrdiff_t)bytes);
     return true;
 }
 
@@ -435,6 +439,7 @@ bool ebb__span_free_object(span *s, uint32_t index) {
             }
         }
         heap_freed(1, bin->stride);
+        ebb__heap_claim(-(ptrdiff_t)bin->stride);
     }
     ebb__critical_unlock(bin->lock);
     return was;

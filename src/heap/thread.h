@@ -40,7 +40,7 @@ typedef struct heap_thread {
     uintptr_t parked_alternate[2];       /* the alternate signal stack that it is on; 0, 0: none */
     uint64_t alloc_bytes, alloc_objects; /* runs claimed and large objects; the thread */
     _Atomic(uint64_t) given_bytes, given_objects; /* freed into a run: by the thread; relaxed */
-    size_t claimed;       /* since the last sum was told to all; the thread */
+    ptrdiff_t claimed;    /* since the last sum was told to all; the thread */
     uint64_t sample_left; /* bytes to claim up to the next sample: see sample.h */
     uint64_t sample_random;
     uint32_t sample_epoch;

@@ -35,7 +35,7 @@ static void gc_take(gc_look *l) {
     l->mode = ebb__dirty_mode(&l->dirty_why);
     l->age_ns = ebb__os_now_ns() - c->start_ns;
     ebb__os_unlock(&ebb__collector_lock);
-    l->claimed = atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
+    l->claimed = heap_claimed();
     l->limit = atomic_load_explicit(&ebb__space_limit, memory_order_relaxed);
     if (l->count) l->window_ns = ebb__os_now_ns() - l->records[0].start_ns;
 }

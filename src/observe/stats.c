@@ -121,7 +121,7 @@ void ebb_stats_brief(struct ebb_stats *out) {
     stats_zones(out);
     stats_collector(out);
     ebb__os_unlock(&ebb__collector_lock);
-    out->live = out->marked_live + atomic_load_explicit(&ebb__heap_claimed, memory_order_relaxed);
+    out->live = out->marked_live + heap_claimed();
     out->rss = ebb__os_rss();
 }
 
