@@ -418,6 +418,27 @@ TEST(a_small_heap_has_its_least_room) {
     CHECK(many > 2 * few && many <= 60);
 }
 
+static uint64_t floor_cycles(size_t bytes) {
+    CHECK_EQ(ebb_collect(), 0);
+    uint64_t before = ebb_cycles();
+    for (size_t i = 0; i < bytes / 2048; i++) CHECK(ebb_alloc(2000) != NULL);
+    return ebb_cycles() - before;
+}
+
+/* Up to the floor no cycle, beyond it as without; the limit goes before. */
+TEST(a_heap_grows_to_its_floor) {
+    ebb_set_gc_room(MIB);
+    CHECK_EQ(ebb_set_gc_floor(64 * MIB), 0);
+    CHECK_EQ(floor_cycles(48 * MIB), 0);
+    CHECK(floor_cycles(160 * MIB) >= 1);
+    CHECK(floor_cycles(160 * MIB) <= 4);
+    size_t limit = ebb_set_memory_limit(40 * MIB);
+    CHECK(floor_cycles(160 * MIB) >= 4);
+    ebb_set_memory_limit(limit);
+    CHECK_EQ(ebb_set_gc_floor(0), 64 * MIB);
+    CHECK(floor_cycles(48 * MIB) > 4);
+}
+
 /* Allocates `bytes` in objects of `size`; released: all but the last eight. */
 static uint64_t released_cycles(size_t size, size_t bytes, bool released) {
     void *window[8] = {0};

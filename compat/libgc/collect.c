@@ -61,10 +61,12 @@ void GC_start_incremental_collection(void) {
     gc__attend();
 }
 
-/* The heap takes what it needs when it needs it: all that can be told is whether there is room. */
+/* The heap takes what it needs when it needs it: so much more may it have before it is collected.
+ */
 int GC_expand_hp(size_t bytes) {
     gc__attend();
-    GC_word most = GC__SET(max_heap_bytes);
-    if (most == 0) return 1;
-    return bytes <= most && GC_get_heap_size() <= most - bytes;
+    GC_word most = GC__SET(max_heap_bytes), heap = GC_get_heap_size();
+    if (most != 0 && (bytes > most || heap > most - bytes)) return 0;
+    gc__settings_expand(heap, bytes);
+    return 1;
 }

@@ -154,7 +154,7 @@ pthread_mutex_t gc__settings_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 /* What Ebb was told. [gc__settings_mutex] */
 static struct {
-    GC_word divisor, max_heap_bytes;
+    GC_word divisor, max_heap_bytes, least_heap_bytes;
     int no_automatic;
     bool held;
 } settings_told;
@@ -179,6 +179,16 @@ int GC_get_disable_automatic_collection(void) {
 
 void GC_set_max_heap_size(GC_word bytes) {
     __atomic_store_n(&gc__set.max_heap_bytes, bytes, __ATOMIC_RELEASE);
+    gc__settings_apply();
+}
+
+void gc__settings_expand(GC_word heap, GC_word bytes) {
+    GC_word least = GC__SET(least_heap_bytes), wanted;
+    do {
+        wanted = least > heap ? least : heap;
+        wanted = bytes < SIZE_MAX - wanted ? wanted + bytes : SIZE_MAX;
+    } while (!__atomic_compare_exchange_n(&gc__set.least_heap_bytes, &least, wanted, false,
+                                          __ATOMIC_RELEASE, __ATOMIC_ACQUIRE));
     gc__settings_apply();
 }
 
@@ -209,10 +219,11 @@ static void settings_room(void) {
 }
 
 /* With a divisor of N that collector lets the heap grow by twice what it traced over N before it
- * collects again. What the user told Ebb himself, by EBB_GC=percent, stands until the program asks
- * for something else. */
+ * collects again; it counts an eighth of what holds no pointers, so that with more than 100 percent
+ * of what lives its heaps would be passed. What the user told Ebb himself, by EBB_GC=percent,
+ * stands until the program asks for something else. */
 static void settings_pace(void) {
-    enum { EBB_PERCENT = 100, PERCENT_LEAST = 50, DIVISOR = 3 };
+    enum { EBB_PERCENT = 100, PERCENT_MOST = 100, PERCENT_LEAST = 50, DIVISOR = 3 };
     static int own; /* the percentage before the first change; 0: there was none */
     GC_word divisor = GC_free_space_divisor ? GC_free_space_divisor : 1;
     int no_automatic = GC__SET(no_automatic);
@@ -220,7 +231,9 @@ static void settings_pace(void) {
     settings_told.divisor = divisor;
     settings_told.no_automatic = no_automatic;
     if (own == 0) settings_room();
-    int percent = divisor < 200 / PERCENT_LEAST ? (int)(200 / divisor) : PERCENT_LEAST;
+    int percent = (int)(200 / divisor);
+    if (percent > PERCENT_MOST) percent = PERCENT_MOST;
+    if (percent < PERCENT_LEAST) percent = PERCENT_LEAST;
     int before = ebb_set_gc_percent(no_automatic ? -1 : percent);
     if (own == 0) own = before;
     if (!no_automatic && divisor == DIVISOR && own != EBB_PERCENT) ebb_set_gc_percent(own);
@@ -231,6 +244,13 @@ static void settings_limit(void) {
     if (bytes == settings_told.max_heap_bytes) return;
     settings_told.max_heap_bytes = bytes;
     ebb_set_memory_limit(bytes ? bytes : SIZE_MAX);
+}
+
+static void settings_floor(void) {
+    GC_word bytes = GC__SET(least_heap_bytes);
+    if (bytes == settings_told.least_heap_bytes) return;
+    settings_told.least_heap_bytes = bytes;
+    ebb_set_gc_floor(bytes);
 }
 
 static void settings_hold(void) {
@@ -248,6 +268,7 @@ void gc__settings_apply(void) {
     pthread_mutex_lock(&gc__settings_mutex);
     settings_pace();
     settings_limit();
+    settings_floor();
     settings_hold();
     pthread_mutex_unlock(&gc__settings_mutex);
 }
@@ -300,7 +321,6 @@ void gc__settings_read(void) {
         "GC_UNMAP_THRESHOLD",
         "GC_PRINT_BACK_HEIGHT",
         "GC_RETRY_SIGNALS",
-        "GC_IGNORE_GCJ_INFO",
         "GC_TRACE",
         "GC_DISABLE_INCREMENTAL",
         "GC_COLLECT_AT_MALLOC",
@@ -324,6 +344,7 @@ void gc__settings_read(void) {
     settings_size("GC_FREE_SPACE_DIVISOR", &GC_free_space_divisor);
     settings_size("GC_ALLOCD_BYTES_PER_FINALIZER", &settings_kept.bytes_per_finalizer);
     settings_size("GC_MAXIMUM_HEAP_SIZE", &gc__set.max_heap_bytes);
+    settings_size("GC_INITIAL_HEAP_SIZE", &gc__set.least_heap_bytes);
     for (size_t i = 0; gc__set.prints && i < sizeof ignored / sizeof *ignored; i++)
         if (getenv(ignored[i])) GC_log_printf("%s has no effect here\n", ignored[i]);
 }

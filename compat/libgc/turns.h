@@ -32,8 +32,9 @@ typedef struct gc__settings {
     GC_toggleref_func toggle;
     GC_warn_proc warn;
     GC_stop_func stop;
-    GC_word max_heap_bytes; /* 0: no limit */
-    int no_automatic;       /* collections when asked for only */
+    GC_word max_heap_bytes;   /* 0: no limit */
+    GC_word least_heap_bytes; /* what the heap may have before it is collected for its size */
+    int no_automatic;         /* collections when asked for only */
     int unmap_on_collect;
     int incremental; /* whether the program asked for it */
     int prints;      /* a line in the log for each cycle; 2: a dump */
@@ -50,6 +51,10 @@ void gc__settings_read(void);
 /* Hands what programs set, by functions or by writing variables, to Ebb. Outside of every lock, for
  * it waits for a cycle that is ending. */
 void gc__settings_apply(void);
+
+/* The heap may have `bytes` more than `heap`, or than it may have already, before it is collected
+ * for its size. */
+void gc__settings_expand(GC_word heap, GC_word bytes);
 
 /* Whether the program asks for no collection, by GC_disable or by GC_dont_gc. */
 bool gc__settings_held(void);

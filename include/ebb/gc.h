@@ -34,6 +34,11 @@ EBB_API int ebb_set_gc_percent(int percent);
  * Returns: the bytes before; 0 where there can be no heap.   Threads: any.   Collects: never. */
 EBB_API size_t ebb_set_gc_room(size_t bytes);
 
+/* The heap is not collected for its growth before its objects, and what is free between them, take
+ * bytes: for a program that knows how much it will have. Nothing is reserved. Default 0.
+ * Returns: the bytes before.   Threads: any.   Collects: never. */
+EBB_API size_t ebb_set_gc_floor(size_t bytes);
+
 /* No more than bytes of memory from the system, everything of Ebb's counted but what was returned.
  * SIZE_MAX (the default) is no limit; or EBB_GC=limit=4GiB. An allocation that would pass it first
  * collects, then asks the handler, then returns a null pointer.

@@ -52,6 +52,7 @@ typedef struct settings {
     int background;             /* threads that mark beside the program, likewise */
     int idle_seconds;           /* of quiet before an idle collection; 0 is never */
     _Atomic(size_t) room_bytes; /* that the heap may at least grow by; relaxed */
+    _Atomic(size_t) floor;      /* bytes that it may have without growth counting; relaxed */
     uint64_t pause_ns;          /* that a stop should take at most */
     enum dirty_mode dirty;
     bool strangers_pass; /* see is_stranger in world.c */

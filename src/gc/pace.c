@@ -13,7 +13,7 @@
 
 static struct {
     _Atomic(size_t) live;       /* found reachable last, a guess; SIZE_MAX: none yet; relaxed */
-    _Atomic(size_t) waste;      /* see limit_waste; SIZE_MAX: not known; relaxed */
+    _Atomic(size_t) waste;      /* see waste_beside; SIZE_MAX: not known; relaxed */
     _Atomic(size_t) begun_at;   /* claimed when this cycle began; relaxed */
     _Atomic(size_t) closing_at; /* claimed by then at most: see ebb__pace_close; relaxed */
     _Atomic(uint64_t) expected; /* bytes that it will mark; relaxed */
@@ -37,7 +37,7 @@ static _Atomic(void *) limit_arg;
 
 /* What is in use beside the objects: free slots and the ends of spans. An eighth more of it than
  * after the last sweep; before the first, a guess. */
-static size_t limit_waste(size_t live) {
+static size_t waste_beside(size_t live) {
     size_t waste = atomic_load_explicit(&pace.waste, memory_order_relaxed);
     return waste == SIZE_MAX ? live / 32 : waste + waste / 8;
 }
@@ -51,7 +51,7 @@ void ebb__pace_swept(void) {
 static size_t limit_room(size_t live) {
     size_t limit = atomic_load_explicit(&ebb__space_limit, memory_order_relaxed);
     if (limit == SIZE_MAX) return SIZE_MAX;
-    size_t taken = live + limit_waste(live) + ebb__space_outside() + limit / 128;
+    size_t taken = live + waste_beside(live) + ebb__space_outside() + limit / 128;
     /* With less than that a cycle would follow the other; who takes pages finds the limit itself.
      */
     size_t least = max_size(limit / 64, MIB);
@@ -68,14 +68,20 @@ static size_t percent_room(const goal_parts *p) {
     return max_size(room > p->passed ? room - p->passed : 0, least);
 }
 
+static size_t least_room(size_t live) {
+    size_t room = atomic_load_explicit(&ebb__settings.room_bytes, memory_order_relaxed);
+    size_t floor = atomic_load_explicit(&ebb__settings.floor, memory_order_relaxed);
+    size_t taken = live + waste_beside(live);
+    return max_size(room, floor > taken ? floor - taken : 0);
+}
+
 void ebb__pace_parts(size_t live, goal_parts *parts) {
     int percent = atomic_load_explicit(&ebb__settings.percent, memory_order_relaxed);
     *parts = (goal_parts){.percent = percent,
                           .live = live,
                           .roots = ebb__cycle_roots.bytes,
                           .passed = live - min_size(live, ebb__cycle.live_full),
-                          .by_least =
-                              atomic_load_explicit(&ebb__settings.room_bytes, memory_order_relaxed),
+                          .by_least = least_room(live),
                           .by_limit = limit_room(live)};
     if (percent >= 0) parts->by_percent = percent_room(parts);
 }
@@ -333,6 +339,10 @@ static size_t pace_change(_Atomic(size_t) *setting, size_t bytes) {
 
 size_t ebb_set_gc_room(size_t bytes) {
     return ebb__heap_start() ? pace_change(&ebb__settings.room_bytes, max_size(bytes, KIB)) : 0;
+}
+
+size_t ebb_set_gc_floor(size_t bytes) {
+    return ebb__heap_start() ? pace_change(&ebb__settings.floor, bytes) : 0;
 }
 
 size_t ebb_set_memory_limit(size_t bytes) {
