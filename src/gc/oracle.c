@@ -106,6 +106,16 @@ static bool oracle_page_zero(uintptr_t page) {
     return i == ebb__os_page_size() / sizeof *words;
 }
 
+/* Whether writes to a span need be noted. Ranges hold others as well, between those that are armed,
+ * or that were and could not be again; but what holds marked objects is armed or counts as written.
+ */
+static bool oracle_needs(const span *s) {
+    if (!s || s->state < SPAN_SMALL) return false;
+    if (s->armed) return true;
+    if (span_bit(ebb__space.exposed, span_number(s))) return false;
+    return bits_count(span_mark_bits(s), s->count) > 0;
+}
+
 /* A system call that the program is blocked in may write after the look: asked once more, the
  * system says so. */
 static void oracle_check_page(uintptr_t page) {
@@ -114,12 +124,13 @@ static void oracle_check_page(uintptr_t page) {
     if (was == 0 || was == oracle_page_sum(page) || oracle_page_zero(page)) return;
     if (ebb__os_dirty_count(page, page + ebb__os_page_size(), 1) > 0) return;
     const span *s = ebb__span_at(page);
-    ebb__fail("oracle",
-              "cycle %llu, the last look: the page at %p was written and not reported; span %u, %s",
-              (unsigned long long)ebb__cycle.cycles + 1, (void *)page, s ? span_number(s) : 0,
-              !s                       ? "none in use"
-              : s->state == SPAN_LARGE ? "large"
-                                       : "small");
+    if (oracle_needs(s))
+        ebb__fail(
+            "oracle",
+            "cycle %llu, the last look: the page at %p was written and not reported; span %u, "
+            "%s, %s",
+            (unsigned long long)ebb__cycle.cycles + 1, (void *)page, span_number(s),
+            s->state == SPAN_LARGE ? "large" : "small", s->armed ? "armed" : "not armed");
 }
 
 void ebb__oracle_check(const os_ranges *armed, const os_ranges *large, const os_ranges *changed) {
