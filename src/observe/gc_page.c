@@ -134,8 +134,7 @@ static void gc_goal(reply *to, const gc_look *l) {
                          ebb__size_text((int64_t)p->by_percent).text);
     else
         ebb__reply_print(to,
-                         "the least room between cycles, or what is missing to the floor, %s, "
-                         "comes on top of live; %d %% of "
+                         "the least room between cycles, %s, comes on top of live; %d %% of "
                          "live and roots would be %s.\n",
                          ebb__size_text((int64_t)p->by_least).text, p->percent,
                          ebb__size_text((int64_t)p->by_percent).text);
