@@ -2,6 +2,7 @@
  * Ebb, so that a case meets the library as a program does that has just started. */
 #include "test.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -89,6 +90,29 @@ bool test_slow(void) {
 #else
     return false;
 #endif
+}
+
+/* Whether all other threads of this process sleep. */
+static bool others_sleep(void) {
+    DIR *tasks = opendir("/proc/self/task");
+    bool sleep = true;
+    if (!tasks) return true;
+    for (struct dirent *entry; (entry = readdir(tasks)) != NULL;) {
+        char path[300], state = 'S';
+        if (entry->d_name[0] == '.' || atoi(entry->d_name) == getpid()) continue;
+        snprintf(path, sizeof path, "/proc/self/task/%s/stat", entry->d_name);
+        FILE *stat = fopen(path, "re");
+        if (stat && fscanf(stat, "%*d (%*[^)]) %c", &state) == 1) sleep &= state == 'S';
+        if (stat) fclose(stat);
+    }
+    closedir(tasks);
+    return sleep;
+}
+
+pid_t test_fork(void) {
+    for (int calm = 0, i = 0; test_slow() && calm < 5 && i < 1000; i++, usleep(2000))
+        calm = others_sleep() ? calm + 1 : 0;
+    return fork();
 }
 
 /* AddressSanitizer would leave room beside the array, next to the caller, and not clear that. */

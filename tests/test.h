@@ -96,6 +96,11 @@ size_t test_scale(void);
 /* Whether this build slows the program down many times (a sanitizer): divide loop counts. */
 bool test_slow(void);
 
+/* A fork; under a sanitizer when the other threads sleep, or after two seconds. For there a thread
+ * that begins allocates, and AddressSanitizer holds no lock of its allocator over a fork: the
+ * child's next thread would wait for it for ever. The C library's allocator is safe from that. */
+pid_t test_fork(void);
+
 /* Overwrites the stack below the caller, where dead frames may still hold pointers. */
 void test_clear_stack(void);
 

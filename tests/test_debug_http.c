@@ -2,7 +2,6 @@
  * of it does with clients that do not behave. See "Debug server" in docs/design.md. */
 #include <ebb/ebb.h>
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -41,31 +40,6 @@ static void http_serve(void) {
     int code = ebb_debug_serve(where);
     if (code == EBB_ENOENT) SKIP("no libebb-debug in this build");
     CHECK_EQ(code, 0);
-}
-
-/* Whether all other threads of this process sleep. */
-static bool others_sleep(void) {
-    DIR *tasks = opendir("/proc/self/task");
-    bool sleep = true;
-    CHECK(tasks != NULL);
-    for (struct dirent *entry; (entry = readdir(tasks)) != NULL;) {
-        char path[300], state = 'S';
-        if (entry->d_name[0] == '.' || atoi(entry->d_name) == getpid()) continue;
-        snprintf(path, sizeof path, "/proc/self/task/%s/stat", entry->d_name);
-        FILE *stat = fopen(path, "re");
-        if (stat && fscanf(stat, "%*d (%*[^)]) %c", &state) == 1) sleep &= state == 'S';
-        if (stat) fclose(stat);
-    }
-    closedir(tasks);
-    return sleep;
-}
-
-/* A fork, but under AddressSanitizer not before the server's threads have begun: each allocates
- * when it begins, and the tool holds no lock of its allocator over a fork, so that the child's next
- * thread would wait for one for ever. The C library's allocator is safe from that. */
-static pid_t http_fork(void) {
-    for (int calm = 0; test_slow() && calm < 5; usleep(2000)) calm = others_sleep() ? calm + 1 : 0;
-    return fork();
 }
 
 /* The status of the reply to a request line and headers. */
@@ -196,7 +170,7 @@ TEST(addresses_that_are_none) {
     http_serve();
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         int status;
-        pid_t child = http_fork();
+        pid_t child = test_fork();
         if (child == 0) _exit(ebb_debug_serve(wrong[i]) == EBB_EINVAL ? 7 : 1);
         CHECK(waitpid(child, &status, 0) == child);
         if (WEXITSTATUS(status) != 7) test_fail(__FILE__, __LINE__, "\"%s\" is taken", wrong[i]);
@@ -329,7 +303,7 @@ TEST(child_keeps_what_the_program_listens_at) {
     int code = ebb_debug_serve(where);
     if (code == EBB_ENOENT) SKIP("no libebb-debug in this build");
     CHECK_EQ(code, 0);
-    pid_t child = http_fork();
+    pid_t child = test_fork();
     if (child == 0) _exit(getsockname(own, (struct sockaddr *)&address, &size) == 0 ? 7 : 1);
     CHECK(waitpid(child, &status, 0) == child);
     CHECK_EQ(WEXITSTATUS(status), 7);
@@ -342,7 +316,7 @@ TEST(child_does_not_keep_the_port) {
     char c;
     http_serve();
     CHECK_EQ(pipe(ready) | pipe(gate), 0);
-    pid_t child = http_fork();
+    pid_t child = test_fork();
     if (child == 0) {
         char where[32];
         int other = port_find();

@@ -72,7 +72,7 @@ TEST(a_constructor_may_allocate_and_collect) {
 static int child_run(void (*fn)(void)) {
     int status;
     fflush(NULL);
-    pid_t child = fork();
+    pid_t child = test_fork();
     CHECK(child >= 0);
     if (child == 0) {
         fn();
