@@ -6,6 +6,8 @@
 #include <ebb/stats.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "modes.h"
 #include "test.h"
@@ -181,6 +183,97 @@ TEST(a_wide_array) {
     CHECK_EQ(ebb_collect(), 0);
     for (size_t i = 0; i < count; i++) {
         CHECK(array[i][0] == array && array[i][1] == &array[count - 1 - i]);
+    }
+}
+
+/* Arrays of which hardly anything was touched: what a word of one refers to is kept wherever it
+ * stands, and what was not touched is not touched by a collection either. */
+enum { SPARSE_WORDS = 3 << 23, SPARSE_PLACES = 40, SPARSE_ARRAYS = 4 };
+
+typedef struct sparse_entry {
+    tree *kept;
+    uint64_t number, more; /* three words, so that some cross pages */
+} sparse_entry;
+EBB_TYPE(sparse_entry, ptr(kept));
+
+typedef struct sparse_list {
+    struct {
+        tree **ptr;
+        size_t len, cap;
+    } kept;
+    uint64_t number, more;
+} sparse_list;
+EBB_TYPE(sparse_list, slice(kept));
+
+/* The words of an element, of which the first refers to a tree, or a slice's array does. */
+static const size_t sparse_element[SPARSE_ARRAYS] = {1, 1, 3, 5};
+static tree **sparse_words[SPARSE_ARRAYS];
+static size_t sparse_places[SPARSE_ARRAYS][SPARSE_PLACES];
+
+static NOINLINE void sparse_put(size_t array, size_t i, size_t place) {
+    place -= place % sparse_element[array];
+    sparse_places[array][i] = place;
+    if (array < SPARSE_ARRAYS - 1) {
+        sparse_words[array][place] = tree_leaf((unsigned)place);
+        return;
+    }
+    sparse_list *list = (sparse_list *)&sparse_words[array][place];
+    list->kept.ptr = ebb_new_array(tree *, 1);
+    CHECK(list->kept.ptr != NULL);
+    list->kept.len = list->kept.cap = 1;
+    list->kept.ptr[0] = tree_leaf((unsigned)place);
+}
+
+static NOINLINE void sparse_make(uint64_t *state) {
+    enum { PIECE = 128 * 1024 / 8, LOOK = 32 * 1024 * 1024 / 8 };
+    static const size_t edges[] = {
+        0, PIECE - 2, PIECE, 9 * PIECE, 9 * PIECE + LOOK - 1, 10 * PIECE + 2 * LOOK};
+    sparse_words[0] = ebb_alloc(SPARSE_WORDS * sizeof(void *));
+    sparse_words[1] = ebb_new_array(tree *, SPARSE_WORDS);
+    sparse_words[2] = (void *)ebb_new_array(sparse_entry, SPARSE_WORDS / 3);
+    sparse_words[3] = (void *)ebb_new_array(sparse_list, SPARSE_WORDS / 5);
+    for (size_t a = 0; a < SPARSE_ARRAYS; a++) {
+        CHECK(sparse_words[a] != NULL);
+        for (size_t i = 0; i < SPARSE_PLACES; i++) {
+            bool edge = i < sizeof edges / sizeof edges[0];
+            sparse_put(a, i, edge ? edges[i] : test_random_below(state, SPARSE_WORDS - 5));
+        }
+        sparse_put(a, SPARSE_PLACES - 1, SPARSE_WORDS / sparse_element[a] * sparse_element[a] - 1);
+    }
+}
+
+static NOINLINE void sparse_check(void) {
+    for (size_t a = 0; a < SPARSE_ARRAYS; a++)
+        for (size_t i = 0; i < SPARSE_PLACES; i++) {
+            const tree *t = sparse_words[a][sparse_places[a][i]];
+            if (a == SPARSE_ARRAYS - 1) t = ((tree **)t)[0];
+            CHECK_EQ(t->depth, sparse_places[a][i]);
+            CHECK_EQ(t->check, ~t->depth);
+        }
+}
+
+static size_t sparse_touched(void) {
+    static unsigned char pages[SPARSE_WORDS * sizeof(void *) / 4096];
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), bytes = SPARSE_WORDS * sizeof(void *), touched = 0;
+    for (size_t a = 0; a < SPARSE_ARRAYS; a++) {
+        uintptr_t start = (uintptr_t)sparse_words[a] / page * page;
+        CHECK_EQ(mincore((void *)start, bytes, pages), 0);
+        for (size_t i = 0; i < bytes / page; i++) touched += pages[i] & 1;
+    }
+    return touched;
+}
+
+TEST(sparse_arrays) {
+    uint64_t state = test_seed();
+    sparse_make(&state);
+    for (unsigned round = 0; round < 3; round++) {
+        CHECK_EQ(ebb_collect(), 0);
+        for (unsigned i = 0; i < 20000; i++) tree_leaf(i);
+        sparse_check();
+        /* A slice may stand on two pages. */
+        CHECK(sparse_touched() <= (SPARSE_ARRAYS + 1) * (SPARSE_PLACES + round));
+        for (size_t a = 0; a < SPARSE_ARRAYS; a++)
+            sparse_put(a, round + 7, test_random_below(&state, SPARSE_WORDS - 5));
     }
 }
 

@@ -137,16 +137,18 @@ check_words(check *c, uintptr_t start, uintptr_t end, uintptr_t from) {
         check_word(c, *(volatile uintptr_t *)at, from, at);
 }
 
-/* The elements that have a byte in [start, end). */
+/* The fields that stand in [start, end). */
 static void check_elements(check *c, const check_place *place, uintptr_t start, uintptr_t end) {
     const struct ebb__layout *l = place->span->bin->layout;
     size_t last = place->span->stride / l->element;
     for (size_t i = (start - place->object) / l->element; i < last; i++) {
         uintptr_t element = place->object + i * l->element;
         if (element >= end) return;
-        for (uint32_t k = 0; k < l->strong_count; k++)
-            check_word(c, *(volatile uintptr_t *)(element + l->strong[k]), place->object,
-                       element + l->strong[k]);
+        for (uint32_t k = 0; k < l->strong_count; k++) {
+            uintptr_t at = element + l->strong[k];
+            if (at >= start && at < end)
+                check_word(c, *(volatile uintptr_t *)at, place->object, at);
+        }
     }
 }
 

@@ -189,14 +189,27 @@ static size_t piece_bytes(const struct ebb__layout *layout) {
     return typed ? max_size(PIECE / layout->element, 1) * layout->element : PIECE;
 }
 
-/* Scans one piece of a large object. */
+static mark_item piece_item(const span *s, uintptr_t number) {
+    return PIECE_TAG | (uintptr_t)span_number(s) << PIECE_SHIFT | number;
+}
+
+/* Scans one piece of a large object, and puts up the next before. Where the one is empty many are,
+ * as a rule: then the next is one that is not, as far as one look ahead goes. */
 static void piece_scan(marker *m, const span *s, uintptr_t number) {
+    enum { AHEAD = 32 * MIB };
     size_t piece = piece_bytes(s->bin->layout);
-    uintptr_t from = span_start(s) + number * piece;
-    uintptr_t to = min_size(from + piece, span_start(s) + s->stride);
-    if (to < span_start(s) + s->stride)
-        item_push(m, PIECE_TAG | (uintptr_t)span_number(s) << PIECE_SHIFT | (number + 1));
-    part_scan(m, s, span_start(s), from, to);
+    uintptr_t start = span_start(s), end = start + s->stride;
+    uintptr_t from = start + number * piece, to = min_size(from + piece, end);
+    if (to < end) item_push(m, piece_item(s, number + 1));
+    if (part_scan(m, s, start, from, to) || to == end) return;
+    void *stop, *look = (void *)round_down(to, ebb__os_page_size());
+    uintptr_t last = min_size(to + AHEAD, end);
+    uintptr_t next = max_size((uintptr_t)ebb__os_resident(look, (void *)last, &stop), to);
+    /* Nothing was pushed since. */
+    if (next < end)
+        m->work->items[m->work->count - 1] = piece_item(s, (next - start) / piece);
+    else
+        m->work->count--;
 }
 
 static mark_item run_item(const span *s, uintptr_t first, uintptr_t level) {

@@ -53,9 +53,44 @@ __attribute__((no_sanitize("thread"))) static void SCAN(elements)(SCAN_CONTEXT *
                       __atomic_load_n((uintptr_t *)(at + strong[i]), __ATOMIC_RELAXED));
 }
 
-/* What of an object lies in [from, to), elements of typed ones whole; elements may cross pages, so
- * a part of them is read if any of its pages is there. */
-static void SCAN(part)(SCAN_CONTEXT *context, const span *s, uintptr_t object, uintptr_t from,
+/* What of an element lies in [from, to), for its other pages hold nothing: that is not read. */
+__attribute__((no_sanitize("thread"))) static void SCAN(edge)(SCAN_CONTEXT *context,
+                                                              const struct ebb__layout *layout,
+                                                              uintptr_t element, uintptr_t from,
+                                                              uintptr_t to) {
+    uint32_t slices = ebb__extents_on ? layout->slice_count : 0;
+    for (uint32_t i = 0; i < layout->strong_count; i++) {
+        uintptr_t at = element + layout->strong[i];
+        if (at < from || at >= to) continue;
+        uintptr_t word = __atomic_load_n((uintptr_t *)at, __ATOMIC_RELAXED);
+        if (i < layout->strong_count - slices)
+            SCAN_WORD(context, at, word);
+        else if (space_has(word)) {
+            slice_reach reach =
+                slice_load(element, &layout->slices[i + slices - layout->strong_count]);
+            if (space_has(reach.ptr)) SCAN_SLICE(context, at, &reach);
+        }
+    }
+}
+
+/* A run of pages that hold something, of an array of elements. */
+static void SCAN(there)(SCAN_CONTEXT *context, const struct ebb__layout *layout, uintptr_t object,
+                        uintptr_t from, uintptr_t to) {
+    size_t element = layout->element;
+    uintptr_t last = to - (to - object) % element;
+    uintptr_t first = from + element - 1 - (from + element - 1 - object) % element;
+    if (last < first) {
+        SCAN(edge)(context, layout, last, from, to);
+        return;
+    }
+    if (from < first) SCAN(edge)(context, layout, first - element, from, first);
+    SCAN(elements)(context, layout, first, last);
+    if (last < to) SCAN(edge)(context, layout, last, last, to);
+}
+
+/* What of an object lies in [from, to), elements of typed ones whole, as far as its pages hold
+ * something. False where none does. */
+static bool SCAN(part)(SCAN_CONTEXT *context, const span *s, uintptr_t object, uintptr_t from,
                        uintptr_t to) {
     const struct ebb__layout *layout = s->bin->layout;
     bool typed = layout->kind == LAYOUT_TYPED;
@@ -67,9 +102,15 @@ static void SCAN(part)(SCAN_CONTEXT *context, const span *s, uintptr_t object, u
     void *end = (void *)to, *stop = end, *at = (void *)from;
     if (s->stride > EBB_SCAN_WHOLE)
         at = ebb__os_resident((void *)round_down(from, ebb__os_page_size()), end, &stop);
-    if (typed && at < end) SCAN(elements)(context, layout, from, to);
-    for (; !typed && at < end; at = stop < end ? ebb__os_resident(stop, end, &stop) : end)
-        SCAN(words)(context, max_size((uintptr_t)at, from), min_size((uintptr_t)stop, to));
+    if (at >= end) return false;
+    for (; at < end; at = stop < end ? ebb__os_resident(stop, end, &stop) : end) {
+        uintptr_t first = max_size((uintptr_t)at, from), last = min_size((uintptr_t)stop, to);
+        if (typed)
+            SCAN(there)(context, layout, object, first, last);
+        else
+            SCAN(words)(context, first, last);
+    }
+    return true;
 }
 
 #undef SCAN

@@ -116,16 +116,17 @@ static size_t pages_empty(const unsigned char *resident, size_t pages) {
 }
 
 void *ebb__os_resident(void *start, void *end, void **stop) {
-    enum { BATCH = 512 };
+    enum { FIRST = 128, BATCH = 2048 }; /* runs are often short, and what is empty long */
     unsigned char resident[BATCH];
-    size_t page = ebb__os_page_size();
+    size_t page = ebb__os_page_size(), batch = FIRST;
     char *p = start, *limit = end, *found = NULL;
     struct sysinfo system;
     /* A page that was swapped out holds something too, and mincore does not tell. */
     bool swaps = sysinfo(&system) != 0 || system.totalswap > 0;
     while (p < limit) {
-        size_t bytes = min_size((size_t)(limit - p), BATCH * page);
+        size_t bytes = min_size((size_t)(limit - p), batch * page);
         size_t pages = (bytes + page - 1) / page;
+        batch = BATCH;
         if (swaps || mincore(p, bytes, resident) != 0) memset(resident, 1, pages);
         for (size_t i = 0; i < pages; i++, p += page) {
             if (!found) { /* the rest of an array is often empty: eight at a time */
