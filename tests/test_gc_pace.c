@@ -9,10 +9,13 @@
 #include <ebb/gc.h>
 #include <ebb/heap.h>
 #include <ebb/stats.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -449,6 +452,56 @@ TEST(a_heap_grows_to_its_floor) {
     ebb_set_memory_limit(limit);
     CHECK_EQ(ebb_set_gc_floor(0), 64 * MIB);
     CHECK(floor_cycles(48 * MIB) > 4);
+}
+
+static NOINLINE void litter(size_t bytes) {
+    for (size_t i = 0; i < bytes / 2048; i++) CHECK(ebb_alloc(2000) != NULL);
+}
+
+static uint64_t goal_now(void) {
+    struct ebb_stats s;
+    ebb_stats_brief(&s);
+    return s.goal;
+}
+
+/* In a child of its own, which ends with status 0. */
+static void forked(void (*body)(uint64_t), uint64_t goal) {
+    int status;
+    pid_t child = test_fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        body(goal);
+        exit(0);
+    }
+    while (waitpid(child, &status, 0) < 0) CHECK_EQ(errno, EINTR);
+    CHECK_EQ(status, 0);
+}
+
+static void grandchild_check(uint64_t goal) {
+    CHECK_EQ(goal_now(), goal);
+}
+
+static void child_check(uint64_t goal) {
+    uint64_t cycles = ebb_cycles();
+    CHECK(goal_now() >= goal + 20 * MIB);
+    litter(20 * MIB);
+    CHECK_EQ(ebb_cycles(), cycles);
+    forked(grandchild_check, goal_now());
+    litter(40 * MIB);
+    CHECK(ebb_cycles() > cycles);
+    CHECK(goal_now() < goal + 4 * MIB);
+}
+
+/* What a child was given counts as live until its first cycle, but not what that gave to its own.
+ */
+TEST(a_child_has_a_room_of_its_own) {
+    ebb_set_gc_room(32 * MIB);
+    CHECK_EQ(ebb_collect(), 0);
+    uint64_t goal = goal_now(), cycles = ebb_cycles();
+    litter(24 * MIB);
+    CHECK_EQ(ebb_cycles(), cycles);
+    forked(child_check, goal);
+    CHECK_EQ(goal_now(), goal);
 }
 
 /* Allocates `bytes` in objects of `size`; released: all but the last eight. */

@@ -307,6 +307,10 @@ EBB__SHARED uint64_t ebb__cycle_help(uintptr_t sp);
 
 /* The next goal and trigger. [collector lock] */
 EBB__SHARED void ebb__pace_set(size_t live);
+
+/* In the child of a fork: what it has counts as live. Most children end soon, and a cycle there has
+ * all in one stop, and copies pages that are shared. Once: not in a child of such a child. */
+EBB__SHARED void ebb__pace_forked(void);
 EBB__SHARED void ebb__pace_put_off(void);
 EBB__SHARED void ebb__pace_swept(void); /* after the sweep */
 

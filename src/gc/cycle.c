@@ -781,6 +781,7 @@ static void fork_child(void) {
     atomic_store(&gate_forking, 0);
     atomic_store(&gate_inside, 0);
     fork_unlock();
+    ebb__pace_forked();
     ebb__finalizers_forked();
     ebb__threads_forked();
     ebb__critical_leave();

@@ -23,6 +23,7 @@ static struct {
     double yield_first; /* part of what was claimed that the first minor cycle after a full one
                          * found dead; 0: there was none yet [owner] */
     bool poor;          /* minor cycles do not pay any more [owner] */
+    bool forked;        /* the goal is one of ebb__pace_forked [owner] */
     unsigned fulls, fulls_last; /* full ones that come before a minor one is tried again, and how
                                  * many that were the last time [owner] */
     _Atomic(uint64_t) vain_since_ns, vain_cost_ns; /* cycles at the limit that gave little */
@@ -86,9 +87,10 @@ void ebb__pace_parts(size_t live, goal_parts *parts) {
     if (percent >= 0) parts->by_percent = percent_room(parts);
 }
 
-void ebb__pace_set(size_t live) {
+/* Of what is taken, so much was claimed since the last cycle. */
+static void goal_set(size_t taken, size_t claimed) {
     goal_parts parts;
-    ebb__pace_parts(live, &parts);
+    ebb__pace_parts(taken, &parts);
     size_t room = parts.percent < 0 ? SIZE_MAX / 2 : max_size(parts.by_percent, parts.by_least);
     bool bounded = parts.percent >= 0 || parts.by_limit != SIZE_MAX;
     room = min_size(room, parts.by_limit);
@@ -97,12 +99,22 @@ void ebb__pace_set(size_t live) {
         atomic_load_explicit(&pace.claimed_beside[ebb__pace_full()], memory_order_relaxed);
     size_t reserve = min_size(max_size(beside, room / 8), room / 4 * 3);
     if (!ebb__dirty_in_force()) reserve = 0;
-    size_t goal = bounded ? live + room : SIZE_MAX;
+    size_t goal = bounded ? taken + room : SIZE_MAX;
     atomic_store_explicit(&ebb__cycle.goal, goal, memory_order_relaxed);
     atomic_store_explicit(&ebb__pages_wanted, goal < SIZE_MAX / 2 ? goal + goal / 10 : SIZE_MAX,
                           memory_order_relaxed);
-    atomic_store_explicit(&ebb__cycle.room, room, memory_order_relaxed);
-    atomic_store_explicit(&ebb__cycle.trigger, room - reserve, memory_order_relaxed);
+    atomic_store_explicit(&ebb__cycle.room, claimed + room, memory_order_relaxed);
+    atomic_store_explicit(&ebb__cycle.trigger, claimed + room - reserve, memory_order_relaxed);
+}
+
+void ebb__pace_set(size_t live) {
+    goal_set(live, 0);
+}
+
+void ebb__pace_forked(void) {
+    if (pace.forked) return;
+    pace.forked = true;
+    goal_set(ebb__cycle.last.live + heap_claimed(), heap_claimed());
 }
 
 /* A cycle could not be made: not again with every allocation, but when as much was claimed again.
@@ -194,6 +206,7 @@ void ebb__pace_end(cycle_record *r) {
     atomic_store_explicit(&pace.live, r->live, memory_order_relaxed);
     if (r->full) ebb__cycle.live_full = max_size(r->live, 1);
     atomic_store_explicit(&ebb__heap_claimed, 0, memory_order_relaxed);
+    pace.forked = false;
     ebb__pace_set(r->live);
 }
 
