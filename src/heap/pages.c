@@ -9,8 +9,8 @@
 #include "../os/probes.h"
 
 enum { EXACT = 64, STEPS = 8, LISTS = EXACT + STEPS * 26 };
-/* At least so much goes back for pages that are taken, or a 64th of what the heap wants: a call
- * for a few, and a walk over what was given back before. */
+/* At least so much goes back for pages that are taken: a call for a few. Not much more: whoever
+ * takes them is in a critical section, and a stop waits for that. */
 #define EXCHANGE MIB
 
 _Atomic(uint64_t) ebb__pages_returned_total;
@@ -282,9 +282,9 @@ static bool run_carve(zone *z, span *s, uint32_t first, uint32_t pages, uint32_t
 static void pages_exchange(size_t taken) {
     size_t wanted = atomic_load_explicit(&ebb__pages_wanted, memory_order_relaxed);
     size_t pages = atomic_load_explicit(&ebb__resident_pages, memory_order_relaxed);
-    size_t have = pages << PAGE_SHIFT, step = max_size(EXCHANGE, wanted / 64);
-    if (have <= wanted || have - wanted < step) return;
-    ebb__pages_return(UINT64_MAX, EXCHANGE, min_size(max_size(taken, step), have - wanted));
+    size_t have = pages << PAGE_SHIFT;
+    if (have <= wanted || have - wanted < EXCHANGE) return;
+    ebb__pages_return(UINT64_MAX, EXCHANGE, min_size(max_size(taken, EXCHANGE), have - wanted));
 }
 
 span *ebb__pages_alloc(enum zone_id id, uint32_t pages, uint32_t align, bool *fresh) {
