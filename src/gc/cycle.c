@@ -370,8 +370,8 @@ static bool hints_stale(void) {
 /* A short stop. The first of a cycle orders what threads did before it and what they do after.
  * calls: functions of the program's tell what they know. [owner, or who was called] */
 static bool cycle_open(uintptr_t sp, bool first, bool calls) {
-    uint64_t start = ebb__os_now_ns();
     ebb__os_lock(&ebb__collector_lock);
+    uint64_t start = ebb__os_now_ns();
     bool stopped = ebb__world_stop() == 0;
     if (stopped) {
         open_hints(sp, first);
