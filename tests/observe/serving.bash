@@ -10,7 +10,7 @@ served_build() {
 # The program runs until $served_input is closed. Sets served_pid and, when it serves over HTTP,
 # served_at (HOST:PORT). More arguments are for its environment.
 served_start() {
-    rm -f "$scratch/input"
+    rm -f "$scratch/input" "$scratch/served.err" # what the last program said is not this one's
     mkfifo "$scratch/input"
     env "$@" "$scratch/served" <"$scratch/input" >"$scratch/served.out" 2>"$scratch/served.err" &
     served_pid=$!
@@ -19,7 +19,7 @@ served_start() {
     served_at=
     for _ in {1..100}; do
         # Read once: the line may come between two looks.
-        said=$(cat "$scratch/served.err")
+        said=$(cat "$scratch/served.err" 2>/dev/null)
         served_at=$(sed -n 's,^ebb: debug pages at http://\([^/]*\)/.*,\1,p' <<<"$said")
         [ -z "$said" ] || break
         sleep 0.1
