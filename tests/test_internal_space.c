@@ -1,7 +1,7 @@
 /* test_internal_space.c - small heaps, where the system grants little address space: what is
  * committed is counted once, up to the last page of both zones, and questions about the heap are
- * answered. The library is compiled in, with a seam around what grants it. docs/design.md, "Address
- * space". */
+ * answered; which free pages go back. The library is compiled in, with a seam around what grants
+ * it. docs/design.md, "Address space". */
 #ifndef _GNU_SOURCE
 # define _GNU_SOURCE 1
 #endif
@@ -83,6 +83,49 @@ TEST(so_it_is_with_large_pages) {
 
 TEST(so_it_is_with_both) {
     zones_fill(4 * GIB, 64 * KIB);
+}
+
+/* --- What goes back ----------------------------------------------------------------------------
+ */
+
+static uint32_t pages_take(uint32_t pages) {
+    bool fresh;
+    span *s = ebb__pages_alloc(ZONE_DATA, pages, 1, &fresh);
+    CHECK(s != NULL);
+    ebb__pages_publish(s, SPAN_LARGE);
+    memset((void *)span_start(s), 1, (size_t)pages << PAGE_SHIFT);
+    return s->first_page;
+}
+
+static void pages_put(uint32_t first) {
+    ebb__pages_free(span_at(atomic_load(&ebb__space.span_of[first])));
+}
+
+/* Allocation takes from the start of a run, so the pages at its end go back first, also where not
+ * all of the run is there; what is taken then is what remained. */
+TEST(the_end_of_a_run_goes_back_first) {
+    CHECK(ebb__heap_start());
+    uint32_t low = pages_take(1000), middle = pages_take(1000), high = pages_take(1000);
+    uint32_t guard = pages_take(1);
+    CHECK(middle == low + 1000 && high == middle + 1000 && guard == high + 1000);
+    pages_put(middle);
+    CHECK_EQ(ebb__pages_return(UINT64_MAX, 0, 1000 << PAGE_SHIFT), 1000 << PAGE_SHIFT);
+    pages_put(low);
+    pages_put(high);
+    CHECK_EQ(ebb__pages_return(UINT64_MAX, 0, 100 << PAGE_SHIFT), 100 << PAGE_SHIFT);
+    CHECK_EQ(resident_count(high, 900), 900);
+    CHECK_EQ(resident_count(high + 900, 100), 0);
+    CHECK_EQ(ebb__pages_return(UINT64_MAX, 0, 1007 << PAGE_SHIFT), 1007 << PAGE_SHIFT);
+    CHECK_EQ(resident_count(low, 893), 893);
+    CHECK_EQ(resident_count(low + 893, 2107), 0);
+    size_t resident = atomic_load(&ebb__resident_pages);
+    CHECK_EQ(pages_take(893), low);
+    CHECK_EQ(atomic_load(&ebb__resident_pages), resident);
+    for (const char *at = (const char *)page_address(low + 893),
+                    *end = (const char *)page_address(guard);
+         at < end; at++)
+        CHECK_EQ(*at, 0);
+    CHECK_EQ(ebb__pages_return(UINT64_MAX, 0, SIZE_MAX), 0);
 }
 
 /* --- Who holds what ----------------------------------------------------------------------------

@@ -117,6 +117,17 @@ static uint32_t resident_next(uint32_t from, uint32_t end, uint64_t flip) {
     return end;
 }
 
+/* One past the last such page in [from, end); from for none. */
+static uint32_t resident_last(uint32_t from, uint32_t end, uint64_t flip) {
+    while (from < end) {
+        uint32_t word = (end - 1) / 64;
+        uint64_t bits = (resident_word(word) ^ flip) & (~(uint64_t)0 >> (63 - (end - 1) % 64));
+        if (bits) return (uint32_t)max_size(word * 64 + log2_floor(bits) + 1, from);
+        end = word * 64;
+    }
+    return from;
+}
+
 /* The next run of pages in [from, end) that are all resident: its start, and *stop. */
 static uint32_t resident_run(uint32_t from, uint32_t end, uint32_t *stop) {
     from = resident_next(from, end, 0);
@@ -422,10 +433,11 @@ static void run_returned(span *s, uint32_t first, uint32_t pages, uint32_t resid
     atomic_fetch_sub_explicit(&ebb__resident_pages, resident, memory_order_relaxed);
 }
 
-/* Returns the resident parts of a taken free span, up to budget bytes. [zone lock] */
+/* Returns the resident parts of a taken free span, up to budget bytes, from its end: allocation
+ * takes from its start, and would have to bring back what was just given away. [zone lock] */
 static size_t run_return(const zone *z, span *s, size_t budget) {
     size_t returned = 0;
-    uint32_t end = s->first_page + s->pages, stop, resident = s->resident_pages;
+    uint32_t first = s->first_page, end = first + s->pages, resident = s->resident_pages;
     if ((size_t)resident << PAGE_SHIFT <= budget) {
         /* At once, pages between that were never handed out included: of a huge page, the system
          * may have put memory there too. */
@@ -435,10 +447,11 @@ static size_t run_return(const zone *z, span *s, size_t budget) {
         bitmaps_return(s->first_page, s->pages);
         return (size_t)resident << PAGE_SHIFT;
     }
-    for (uint32_t page = resident_run(s->first_page, end, &stop); page < end && returned < budget;
-         page = resident_run(stop, end, &stop)) {
-        if ((size_t)(stop - page) << PAGE_SHIFT > budget - returned)
-            stop = page + (uint32_t)(((budget - returned) + PAGE - 1) >> PAGE_SHIFT);
+    for (uint32_t stop = resident_last(first, end, 0), page; stop > first && returned < budget;
+         stop = resident_last(first, page, 0)) {
+        page = resident_last(first, stop, ~(uint64_t)0);
+        uint32_t most = (uint32_t)((budget - returned + PAGE - 1) >> PAGE_SHIFT);
+        if (stop - page > most) page = stop - most;
         uintptr_t start = page_address(page), bytes = (uintptr_t)(stop - page) << PAGE_SHIFT;
         if (ebb__os_return((void *)start, bytes) != 0) break;
         huge_adjust(z, start, start + bytes);
